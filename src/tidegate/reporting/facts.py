@@ -1,0 +1,63 @@
+"""The facts of one run: what the report shows and metrics.json keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A test text that the model labelled wrongly.
+
+    Attributes:
+        text: the text as it was read.
+        label: the right label.
+        predicted: the label that the model gave.
+        probability: the model's probability of ``predicted``, from 0 to 1.
+        origin: where the text stands, such as ``reviews.csv:17``.
+    """
+
+    text: str
+    label: str | int
+    predicted: str | int
+    probability: float
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """Everything that is known of one training run. Only the title is needed; the report leaves out what is not there.
+
+    Attributes:
+        title: what the report is called, such as the recipe's name.
+        recipe: the resolved recipe, section by section.
+        counts: examples in each split, ``{"train": 8056, "validation": 1007, "test": 1007}``.
+        class_counts: examples of each label in each split, ``{"train": {"positive": 4214, ...}, ...}``.
+        token_lengths: tokens of each text before truncation, in each split.
+        history: one dict an epoch with ``epoch``, ``train_loss`` and what else was measured of ``validation_loss``,
+            ``validation_accuracy``, ``tokens_per_second`` and ``seconds``.
+        best_epoch: the epoch whose weights were kept, as it is numbered in ``history``.
+        test: the result of :func:`tidegate.reporting.metrics.classification_metrics` on the test set.
+        baseline: the result of :func:`tidegate.reporting.compare.tfidf_baseline`, which is a dict with ``name`` and
+            ``accuracy``.
+        mistakes: the worst mistakes on the test set, worst first.
+        timing: seconds of each part of the run, ``{"training": 61.2, ...}``.
+        environment: versions, processor, threads and the like.
+        notes: warnings and statements, such as how many texts were truncated.
+    """
+
+    title: str
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    class_counts: Mapping[str, Mapping[Any, int]] = field(default_factory=dict)
+    token_lengths: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    history: Sequence[Mapping[str, Any]] = ()
+    best_epoch: int | None = None
+    test: Mapping[str, Any] | None = None
+    baseline: Mapping[str, Any] | None = None
+    mistakes: Sequence[Mistake] = ()
+    timing: Mapping[str, float] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
