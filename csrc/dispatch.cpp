@@ -1,0 +1,91 @@
+// Which instruction set serves: chosen at load by the CPU, by TIDEGATE_ISA, or by set_isa().
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <string_view>
+
+#include <pthread.h>
+
+#include "kernels.h"
+
+namespace tidegate {
+
+#if defined(__x86_64__)
+namespace avx512 {
+extern const Kernels kernels;
+}
+namespace avx2 {
+extern const Kernels kernels;
+}
+#endif
+namespace baseline {
+extern const Kernels kernels;
+}
+
+int available(const Kernels** found, int most) {
+  int count = 0;
+  const auto add = [&](const Kernels& candidate) {
+    if (count < most) found[count++] = &candidate;
+  };
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl"))
+    add(avx512::kernels);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) add(avx2::kernels);
+#endif
+  add(baseline::kernels);
+  return count;
+}
+
+namespace {
+
+const Kernels* find(const char* name) {
+  const Kernels* found[8];
+  const int count = available(found, 8);
+  if (name == nullptr || *name == '\0') return found[0];
+  for (int i = 0; i < count; ++i)
+    if (std::string_view(name) == found[i]->name) return found[i];
+  return nullptr;
+}
+
+const Kernels* chosen = nullptr;
+bool in_forked_child = false;
+[[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] { in_forked_child = true; });
+
+struct Memory {
+  void* start = nullptr;
+  std::size_t bytes = 0;
+  ~Memory() { std::free(start); }
+};
+
+}  // namespace
+
+const Kernels& kernels() {
+  if (chosen == nullptr) chosen = find(nullptr);
+  return *chosen;
+}
+
+bool set_isa(const char* name) {
+  const Kernels* found = find(name);
+  if (found != nullptr) chosen = found;
+  return found != nullptr;
+}
+
+void* workspace(std::size_t bytes) {
+  thread_local Memory memory;
+  if (bytes > memory.bytes) {
+    std::free(memory.start);
+    memory.bytes = (bytes + 4095) / 4096 * 4096;
+    memory.start = std::aligned_alloc(64, memory.bytes);
+    if (memory.start == nullptr) {
+      memory.bytes = 0;
+      throw std::bad_alloc();
+    }
+  }
+  return memory.start;
+}
+
+bool forked() { return in_forked_child; }
+
+}  // namespace tidegate

@@ -1,0 +1,77 @@
+// Teams of threads. OpenMP only starts them, from the one pool that the process shares with torch; how the work is
+// divided, and the waiting inside a sequence, are ours.
+#pragma once
+
+#include <omp.h>
+#include <sched.h>
+
+namespace tidegate::TIDEGATE_ISA {
+
+// A barrier for threads that meet every few microseconds: it spins briefly, then yields, so that it does not collapse
+// when the machine has more threads than cores.
+class Barrier {
+ public:
+  void reset(int members) {
+    members_ = members;
+    __atomic_store_n(&arrived_, 0, __ATOMIC_RELAXED);
+  }
+
+  void wait() {
+    if (members_ <= 1) return;
+    const int phase = __atomic_load_n(&phase_, __ATOMIC_RELAXED);
+    if (__atomic_add_fetch(&arrived_, 1, __ATOMIC_ACQ_REL) == members_) {
+      __atomic_store_n(&arrived_, 0, __ATOMIC_RELAXED);
+      __atomic_store_n(&phase_, phase + 1, __ATOMIC_RELEASE);
+      return;
+    }
+    for (int spins = 0; __atomic_load_n(&phase_, __ATOMIC_ACQUIRE) == phase; ++spins) {
+      if (spins < 4000) {
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ __volatile__("yield");
+#endif
+      } else {
+        sched_yield();
+      }
+    }
+  }
+
+ private:
+  alignas(64) int arrived_ = 0;
+  alignas(64) int phase_ = 0;
+  int members_ = 1;
+};
+
+// How the threads of one direction share its work: `row_parts` ways along the rows, without a barrier inside the
+// sequence, times `unit_parts` ways along the units, with one a step.
+struct Division {
+  int row_parts;
+  int unit_parts;
+};
+
+// Rows are split while each thread keeps a few of them and the weights, which every thread then reads whole at every
+// step, fit its cache; beyond that, units are split.
+inline Division divide(int threads, int mean_rows, int unit_blocks, double weight_bytes) {
+  constexpr double kCacheBytes = 1.5e6, kCachedBytesPerCycle = 28, kUncachedBytesPerCycle = 9;
+  constexpr double kBarrierCycles = 900;
+  constexpr double kWeightBytesPerRowAndCycle = 110;  // products keep up with this many bytes of weights a row
+  Division best{1, 1};
+  double best_cycles = 1e300;
+  for (int row_parts = 1; row_parts <= threads; ++row_parts) {
+    const int unit_parts = threads / row_parts < unit_blocks ? threads / row_parts : unit_blocks;
+    if (row_parts > mean_rows && row_parts > 1) break;
+    const double bytes = weight_bytes / unit_parts;
+    const double reading = bytes / (bytes < kCacheBytes ? kCachedBytesPerCycle : kUncachedBytesPerCycle);
+    const int rows = (mean_rows + row_parts - 1) / row_parts;
+    const double computing = rows * bytes / kWeightBytesPerRowAndCycle;
+    const double cycles = (reading > computing ? reading : computing) + (unit_parts > 1 ? kBarrierCycles : 0);
+    if (cycles < best_cycles) {
+      best_cycles = cycles;
+      best = {row_parts, unit_parts};
+    }
+  }
+  return best;
+}
+
+}  // namespace tidegate::TIDEGATE_ISA

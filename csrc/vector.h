@@ -1,0 +1,101 @@
+// One SIMD lane type over GCC/Clang vectors: as wide as the instruction set that this translation unit is built for.
+// Everything here lives in a namespace of the instruction set, so that no linker mixes them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#ifndef TIDEGATE_ISA
+#error "TIDEGATE_ISA names the instruction set's namespace and is set by CMakeLists.txt"
+#endif
+
+#define TIDEGATE_INLINE inline __attribute__((always_inline))
+
+namespace tidegate::TIDEGATE_ISA {
+
+#if defined(__AVX512F__)
+inline constexpr int kVectorBytes = 64, kVectorRegisters = 32;
+#elif defined(__AVX2__)
+inline constexpr int kVectorBytes = 32, kVectorRegisters = 16;
+#elif defined(__aarch64__)
+inline constexpr int kVectorBytes = 16, kVectorRegisters = 32;
+#else
+inline constexpr int kVectorBytes = 16, kVectorRegisters = 16;
+#endif
+
+template <class Real> struct LaneTypes;
+template <> struct LaneTypes<float> {
+  typedef float Vector __attribute__((vector_size(kVectorBytes)));
+  typedef std::int32_t Integers __attribute__((vector_size(kVectorBytes)));
+};
+template <> struct LaneTypes<double> {
+  typedef double Vector __attribute__((vector_size(kVectorBytes)));
+  typedef std::int64_t Integers __attribute__((vector_size(kVectorBytes)));
+};
+
+template <class Real> using Vec = typename LaneTypes<Real>::Vector;
+template <class Real> using IntVec = typename LaneTypes<Real>::Integers;
+template <class Real> inline constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(Real));
+
+template <class Real> TIDEGATE_INLINE Vec<Real> broadcast(Real value) { return value - Vec<Real>{}; }
+
+template <class Real> TIDEGATE_INLINE Vec<Real> load(const Real* from) {
+  Vec<Real> v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+template <class Real> TIDEGATE_INLINE void store(Real* to, Vec<Real> v) { std::memcpy(to, &v, sizeof v); }
+
+// The first `lanes` lanes, zeros beyond; `lanes` is kLanes but at the ragged end of a row.
+template <class Real> TIDEGATE_INLINE Vec<Real> load_lanes(const Real* from, int lanes) {
+  if (__builtin_expect(lanes == kLanes<Real>, 1)) return load<Real>(from);
+  Vec<Real> v{};
+  std::memcpy(&v, from, static_cast<std::size_t>(lanes) * sizeof(Real));
+  return v;
+}
+
+template <class Real> TIDEGATE_INLINE void store_lanes(Real* to, Vec<Real> v, int lanes) {
+  if (__builtin_expect(lanes == kLanes<Real>, 1)) return store<Real>(to, v);
+  std::memcpy(to, &v, static_cast<std::size_t>(lanes) * sizeof(Real));
+}
+
+// a * b + c, fused where the instruction set has it. The build forbids the compiler to fuse on its own
+// (-ffp-contract=off), so that a value never depends on which of several loops computed it.
+TIDEGATE_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) {
+#if defined(__AVX512F__)
+  return (Vec<float>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__)
+  return (Vec<float>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+  return (Vec<float>)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+  return a * b + c;
+#endif
+}
+
+TIDEGATE_INLINE Vec<double> multiply_add(Vec<double> a, Vec<double> b, Vec<double> c) {
+#if defined(__AVX512F__)
+  return (Vec<double>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__AVX2__)
+  return (Vec<double>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif defined(__aarch64__)
+  return (Vec<double>)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#else
+  return a * b + c;
+#endif
+}
+
+// Lanes of `yes` where the mask is set, of `no` elsewhere.
+template <class Real> TIDEGATE_INLINE Vec<Real> select(IntVec<Real> mask, Vec<Real> yes, Vec<Real> no) {
+  return (Vec<Real>)((mask & (IntVec<Real>)yes) | (~mask & (IntVec<Real>)no));
+}
+
+}  // namespace tidegate::TIDEGATE_ISA

@@ -1,0 +1,37 @@
+"""Gated recurrent sequence models: trained, judged and in use on an ordinary CPU."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tidegate.estimators.loading import load as load
+    from tidegate.estimators.text_classifier import TextClassifier as TextClassifier
+    from tidegate.layers.recurrent import GRU as GRU
+
+__version__ = "0.1.0"
+
+# Where each public name lives. Names load on first use, so `import tidegate` needs neither torch nor time (PEP 562).
+_HOMES = {
+    "GRU": "tidegate.layers.recurrent",
+    "TextClassifier": "tidegate.estimators.text_classifier",
+    "load": "tidegate.estimators.loading",
+}
+
+__all__ = ["GRU", "TextClassifier", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tidegate' has no attribute {name!r}")
+    from tidegate.errors import require
+
+    require("torch", "train")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,363 @@
+"""Recurrences on a CPU: the native kernels, registered as ops of torch and joined to autograd.
+
+Four floors: the native extension; the ops ``tidegate::gru_forward`` and ``gru_backward`` around it, with rules for fake
+tensors and vmap; two autograd Functions that add the products PyTorch does best (input projection, weight gradients);
+the public function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tidegate import native
+from tidegate.kernels import reference
+from tidegate.kernels.ragged import Ragged
+from tidegate.kernels.reference import Weights
+
+__all__ = ["gru", "native_info", "refusal"]
+
+_DTYPES = (torch.float32, torch.float64)
+
+
+def refusal(device: str, dtype: torch.dtype) -> str | None:
+    """Why the native kernels cannot serve, or None."""
+    if device not in ("cpu", "meta"):
+        return f"it runs on the CPU; the tensors are on {device}"
+    if dtype not in _DTYPES:
+        return f"it computes in float32 and float64; the tensors are of {dtype}"
+    return None
+
+
+def native_info() -> dict[str, Any]:
+    """The extension's instruction set, those it could use here, and the threads it would take now."""
+    return {
+        "isa": native.extension().isa(),
+        "available_isas": native.extension().available_isas(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def gru(
+    x: Tensor, weights: Sequence[Weights], h_0: Tensor, ragged: Ragged, *, reset_after: bool = True
+) -> tuple[Tensor, Tensor]:
+    """:func:`tidegate.kernels.gru` by the native kernel."""
+    parameters = [tensor for direction in weights for tensor in direction]
+    tensors = [x, h_0, *(tensor for tensor in parameters if tensor is not None)]
+    training = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    output, h_n, _ = _Gru.apply(
+        x, h_0, ragged.batch_sizes, ragged.previous_row, reset_after, training, *parameters
+    )  # pyright: ignore[reportGeneralTypeIssues]
+    return output, h_n
+
+
+def _directions(parameters: Sequence[Tensor | None]) -> list[Weights]:
+    return [Weights(*parameters[start : start + 4]) for start in range(0, len(parameters), 4)]  # pyright: ignore
+
+
+def _project(x: Tensor, weights: Sequence[Weights], reset_after: bool) -> tuple[Tensor, Tensor | None]:
+    """The gates of all directions ``[N, D, 3H]`` by one product, and the recurrent bias of n ``[D, H]``.
+
+    Biases that only add up are added here: all but the recurrent bias of n, which the reset gate multiplies.
+    """
+    weight_ih = weights[0].weight_ih if len(weights) == 1 else torch.cat([w.weight_ih for w in weights])
+    bias_n = None
+    bias = None
+    if weights[0].bias_ih is not None:
+        biases, biases_n = [], []
+        for w in weights:
+            kept = w.weight_hh.shape[1]
+            if reset_after:
+                recurrent = torch.cat([w.bias_hh[: 2 * kept], torch.zeros_like(w.bias_hh[2 * kept :])])
+                biases_n.append(w.bias_hh[2 * kept :])
+            else:
+                recurrent = w.bias_hh
+            biases.append(w.bias_ih + recurrent)
+        bias = torch.cat(biases)
+        bias_n = torch.stack(biases_n) if biases_n else None
+    gates = torch.nn.functional.linear(x, weight_ih, bias)
+    return gates.unflatten(1, (len(weights), -1)), bias_n
+
+
+class _Gru(torch.autograd.Function):
+    """``x, h_0, weights -> output, h_n`` and what the backward pass needs, empty in inference."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        x: Tensor,
+        h_0: Tensor,
+        batch_sizes: Tensor,
+        previous_row: Tensor,
+        reset_after: bool,
+        training: bool,
+        *parameters: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        weights = _directions(parameters)
+        gates, bias_n = _project(x, weights, reset_after)
+        weight_hh = torch.stack([w.weight_hh for w in weights])
+        return torch.ops.tidegate.gru_forward(gates, weight_hh, bias_n, h_0, batch_sizes, reset_after, training)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor, Tensor]) -> None:
+        x, h_0, batch_sizes, previous_row, ctx.reset_after, _, *parameters = inputs
+        hidden, _, saved = output
+        ctx.mark_non_differentiable(saved)
+        ctx.set_materialize_grads(True)
+        ctx.save_for_backward(x, h_0, batch_sizes, previous_row, hidden, saved, *parameters)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor, grad_h_n: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        x, h_0, batch_sizes, previous_row, output, saved, *parameters = ctx.saved_tensors
+        grad_x, grad_h_0, *grads = _GruBackward.apply(
+            grad_output, grad_h_n, x, h_0, batch_sizes, previous_row, output, saved, ctx.reset_after, *parameters
+        )  # pyright: ignore[reportGeneralTypeIssues]
+        grads = [None if parameter is None else grad for grad, parameter in zip(grads, parameters, strict=True)]
+        return grad_x, grad_h_0, None, None, None, None, *grads
+
+
+class _GruBackward(torch.autograd.Function):
+    """All gradients of :class:`_Gru`; its own backward differentiates the reference."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        grad_output: Tensor,
+        grad_h_n: Tensor,
+        x: Tensor,
+        h_0: Tensor,
+        batch_sizes: Tensor,
+        previous_row: Tensor,
+        output: Tensor,
+        saved: Tensor,
+        reset_after: bool,
+        *parameters: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        weights = _directions(parameters)
+        weight_hh = torch.stack([w.weight_hh for w in weights])
+        grad_gates, grad_h_0 = torch.ops.tidegate.gru_backward(
+            grad_output, grad_h_n, saved, output, weight_hh, h_0, batch_sizes, reset_after
+        )
+        units = h_0.shape[-1]
+        ones = x.new_ones(x.shape[0])
+        grad_x = None
+        grads: list[Tensor] = []
+        for direction, w in enumerate(weights):
+            # With the reset gate after the product: n (recurrent) r z n (input); before it: r z n for both.
+            grad = grad_gates[:, direction]
+            of_input = grad[:, units:] if reset_after else grad
+            of_state = grad[:, : 3 * units]
+            share = of_input @ w.weight_ih
+            grad_x = share if grad_x is None else grad_x + share
+            before = torch.cat([h_0[direction], output.unflatten(1, (len(weights), -1))[:, direction]])
+            before = before.index_select(0, previous_row[direction])
+            if reset_after:
+                grad_weight_hh = (of_state.t() @ before).roll(-units, 0)
+            else:
+                reset = saved[:, direction, :units] * before
+                grad_weight_hh = torch.cat([of_state[:, : 2 * units].t() @ before, of_state[:, 2 * units :].t() @ reset])
+            grads += [of_input.t() @ x, grad_weight_hh]
+            if w.bias_ih is not None:
+                sums = grad.t() @ ones
+                grads += [sums[-3 * units :], torch.cat([sums[units : 3 * units], sums[:units]]) if reset_after else sums.clone()]
+            else:
+                grads += [x.new_empty(0), x.new_empty(0)]
+        return grad_x, grad_h_0, *grads  # pyright: ignore[reportReturnType]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
+        *tensors, ctx.reset_after = inputs[:9]
+        ctx.save_for_backward(*tensors, *inputs[9:])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        grad_output, grad_h_n, x, h_0, batch_sizes, _, _, _, *parameters = ctx.saved_tensors
+        inputs = [x, h_0, *parameters]
+        present = [i for i, tensor in enumerate(inputs) if tensor is not None]
+        with torch.enable_grad():
+            inputs = [None if tensor is None else tensor.detach().requires_grad_() for tensor in inputs]
+            cotangents = [grad_output.detach().requires_grad_(), grad_h_n.detach().requires_grad_()]
+            outputs = reference.gru_steps(
+                inputs[0], _directions(inputs[2:]), inputs[1], batch_sizes, ctx.reset_after
+            )
+            leaves = [inputs[i] for i in present]
+            first = torch.autograd.grad(outputs, leaves, cotangents, create_graph=True)
+            second = torch.autograd.grad(
+                first, [*cotangents, *leaves], [grads[i] for i in present], allow_unused=True, materialize_grads=True
+            )
+        of_inputs: list[Tensor | None] = [None] * len(inputs)
+        for i, gradient in zip(present, second[2:], strict=True):
+            of_inputs[i] = gradient
+        return second[0], second[1], *of_inputs[:2], None, None, None, None, None, *of_inputs[2:]
+
+
+def _gru_forward(
+    gates: Tensor,
+    weight_hh: Tensor,
+    bias_n: Tensor | None,
+    h_0: Tensor,
+    batch_sizes: Tensor,
+    reset_after: bool,
+    training: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    output, h_n, saved = _gru_forward_fake(gates, weight_hh, bias_n, h_0, batch_sizes, reset_after, training)
+    gates, weight_hh, h_0 = gates.contiguous(), weight_hh.contiguous(), h_0.contiguous()
+    bias_n = None if bias_n is None else bias_n.contiguous()
+    directions, rows, units = h_0.shape
+    native.extension().gru_forward(
+        gates.dtype == torch.float64,
+        gates.data_ptr(),
+        weight_hh.data_ptr(),
+        0 if bias_n is None else bias_n.data_ptr(),
+        h_0.data_ptr(),
+        output.data_ptr(),
+        h_n.data_ptr(),
+        saved.data_ptr() if training else 0,
+        batch_sizes.data_ptr(),
+        batch_sizes.shape[0],
+        gates.shape[0],
+        directions,
+        rows,
+        units,
+        reset_after,
+        torch.get_num_threads(),
+    )
+    return output, h_n, saved
+
+
+def _gru_forward_fake(
+    gates: Tensor,
+    weight_hh: Tensor,
+    bias_n: Tensor | None,
+    h_0: Tensor,
+    batch_sizes: Tensor,
+    reset_after: bool,
+    training: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    directions, _, units = h_0.shape
+    values = gates.shape[0]
+    return (
+        gates.new_empty(values, directions * units),
+        gates.new_empty(h_0.shape),
+        gates.new_empty(values if training else 0, directions, (4 if reset_after else 3) * units),
+    )
+
+
+def _gru_backward(
+    grad_output: Tensor,
+    grad_h_n: Tensor,
+    saved: Tensor,
+    output: Tensor,
+    weight_hh: Tensor,
+    h_0: Tensor,
+    batch_sizes: Tensor,
+    reset_after: bool,
+) -> tuple[Tensor, Tensor]:
+    grad_gates, grad_h_0 = _gru_backward_fake(
+        grad_output, grad_h_n, saved, output, weight_hh, h_0, batch_sizes, reset_after
+    )
+    grad_output, grad_h_n, saved = grad_output.contiguous(), grad_h_n.contiguous(), saved.contiguous()
+    output, weight_hh, h_0 = output.contiguous(), weight_hh.contiguous(), h_0.contiguous()
+    directions, rows, units = h_0.shape
+    native.extension().gru_backward(
+        output.dtype == torch.float64,
+        grad_output.data_ptr(),
+        grad_h_n.data_ptr(),
+        saved.data_ptr(),
+        output.data_ptr(),
+        weight_hh.data_ptr(),
+        h_0.data_ptr(),
+        grad_gates.data_ptr(),
+        grad_h_0.data_ptr(),
+        batch_sizes.data_ptr(),
+        batch_sizes.shape[0],
+        output.shape[0],
+        directions,
+        rows,
+        units,
+        reset_after,
+        torch.get_num_threads(),
+    )
+    return grad_gates, grad_h_0
+
+
+def _gru_backward_fake(
+    grad_output: Tensor,
+    grad_h_n: Tensor,
+    saved: Tensor,
+    output: Tensor,
+    weight_hh: Tensor,
+    h_0: Tensor,
+    batch_sizes: Tensor,
+    reset_after: bool,
+) -> tuple[Tensor, Tensor]:
+    return saved.new_empty(saved.shape), h_0.new_empty(h_0.shape)
+
+
+def _fold(tensor: Tensor, vmap_dim: int | None, size: int, rows_dim: int) -> Tensor:
+    """Fold the mapped dimension into the rows, behind them, so that the rows alive stay a prefix."""
+    if vmap_dim is None:
+        mapped = tensor.unsqueeze(rows_dim + 1)
+        mapped = mapped.expand(*mapped.shape[: rows_dim + 1], size, *mapped.shape[rows_dim + 2 :])
+    else:
+        mapped = tensor.movedim(vmap_dim, rows_dim + 1)
+    return mapped.flatten(rows_dim, rows_dim + 1)
+
+
+def _refuse_mapped(**dims: int | None) -> None:
+    mapped = [name for name, dim in dims.items() if dim is not None]
+    if mapped:
+        raise ValueError(f"vmap over {' and '.join(mapped)} is not supported; map over inputs and states")
+
+
+def _gru_forward_vmap(info: Any, in_dims: tuple, *args: Any) -> tuple[Any, Any]:
+    gates, weight_hh, bias_n, h_0, batch_sizes, reset_after, training = args
+    _refuse_mapped(weights=in_dims[1], biases=in_dims[2], lengths=in_dims[4])
+    size = info.batch_size
+    output, h_n, saved = torch.ops.tidegate.gru_forward(
+        _fold(gates, in_dims[0], size, 0),
+        weight_hh,
+        bias_n,
+        _fold(h_0, in_dims[3], size, 1),
+        batch_sizes * size,
+        reset_after,
+        training,
+    )
+    return tuple(t.unflatten(dim, (-1, size)) for t, dim in ((output, 0), (h_n, 1), (saved, 0))), (1, 2, 1)
+
+
+def _gru_backward_vmap(info: Any, in_dims: tuple, *args: Any) -> tuple[Any, Any]:
+    weight_hh, batch_sizes, reset_after = args[4], args[6], args[7]
+    _refuse_mapped(weights=in_dims[4], lengths=in_dims[6])
+    size = info.batch_size
+    grad_output, grad_h_n, saved, output, h_0 = (
+        _fold(args[i], in_dims[i], size, rows_dim) for i, rows_dim in ((0, 0), (1, 1), (2, 0), (3, 0), (5, 1))
+    )
+    grad_gates, grad_h_0 = torch.ops.tidegate.gru_backward(
+        grad_output, grad_h_n, saved, output, weight_hh, h_0, batch_sizes * size, reset_after
+    )
+    return (grad_gates.unflatten(0, (-1, size)), grad_h_0.unflatten(1, (-1, size))), (1, 2)
+
+
+# library.define and impl have half the overhead of custom_op.
+_library = torch.library.Library("tidegate", "FRAGMENT")
+_library.define(
+    "gru_forward(Tensor gates, Tensor weight_hh, Tensor? bias_n, Tensor h_0, Tensor batch_sizes, bool reset_after,"
+    " bool training) -> (Tensor, Tensor, Tensor)"
+)
+_library.define(
+    "gru_backward(Tensor grad_output, Tensor grad_h_n, Tensor saved, Tensor output, Tensor weight_hh, Tensor h_0,"
+    " Tensor batch_sizes, bool reset_after) -> (Tensor, Tensor)"
+)
+for _name, _impl, _fake, _vmap in (
+    ("gru_forward", _gru_forward, _gru_forward_fake, _gru_forward_vmap),
+    ("gru_backward", _gru_backward, _gru_backward_fake, _gru_backward_vmap),
+):
+    _library.impl(_name, _impl, "CPU")
+    torch.library.register_fake(f"tidegate::{_name}", _fake, lib=_library)
+    torch.library.register_vmap(f"tidegate::{_name}", _vmap, lib=_library)
