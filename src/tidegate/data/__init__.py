@@ -1,0 +1,1 @@
+"""From files, folders and frames of text to batches of token ids."""

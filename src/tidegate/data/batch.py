@@ -1,0 +1,141 @@
+"""Batches of token ids, ragged, and the sampler that puts texts of like length together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from tidegate.data.seeds import derive_seed
+from tidegate.errors import DataError
+from tidegate.kernels.ragged import Ragged, from_batch_major, ragged_from_lengths
+
+_BATCHES_A_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some examples as one step of training takes them; no padded value is in it.
+
+    Attributes:
+        values: [N] int64 token ids in the order of ``ragged``; N is the sum of the lengths.
+        ragged: The layout of the rows.
+        targets: [B] what is learned, in the caller's order of rows, or None.
+        weights: [B] float32 weight of each row, or None for 1.
+        origin: [B] int64 the row of the data set that each row is.
+    """
+
+    values: Tensor
+    ragged: Ragged
+    targets: Tensor | None
+    weights: Tensor | None
+    origin: Tensor
+
+    @property
+    def num_rows(self) -> int:
+        """B, the number of examples."""
+        return int(self.origin.shape[0])
+
+    @property
+    def num_values(self) -> int:
+        """N, the number of tokens."""
+        return int(self.values.shape[0])
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on a device."""
+        return Batch(
+            self.values.to(device),
+            self.ragged.to(device),
+            None if self.targets is None else self.targets.to(device),
+            None if self.weights is None else self.weights.to(device),
+            self.origin.to(device),
+        )
+
+
+def make_batch(
+    ids: Sequence[NDArray[np.int64]],
+    targets: ArrayLike | Tensor | None = None,
+    weights: ArrayLike | Tensor | None = None,
+    origin: ArrayLike | Tensor | None = None,
+) -> Batch:
+    """Put the token ids of some examples into one ragged batch.
+
+    Args:
+        ids: One array of ids a row; an array may be empty.
+        targets: [B] class numbers or values to learn.
+        weights: [B] weights of the rows.
+        origin: [B] the rows of the data set; None numbers them from 0.
+
+    Raises:
+        DataError: There are no rows, or targets, weights or origin are not as many as rows.
+    """
+    if not len(ids):
+        raise DataError("a batch needs at least one row, found none")
+    lengths = torch.tensor([len(row) for row in ids], dtype=torch.int64)
+    joined = np.concatenate([np.asarray(row, dtype=np.int64) for row in ids])
+    ragged = ragged_from_lengths(lengths)
+    rows = torch.arange(len(ids)) if origin is None else torch.as_tensor(origin, dtype=torch.int64)
+    batch = Batch(
+        from_batch_major(torch.from_numpy(joined), ragged),
+        ragged,
+        None if targets is None else torch.as_tensor(targets),
+        None if weights is None else torch.as_tensor(weights, dtype=torch.float32),
+        rows,
+    )
+    for name in ("targets", "weights", "origin"):
+        given = getattr(batch, name)
+        if given is not None and given.shape[:1] != (len(ids),):
+            raise DataError(f"{name} must be one a row: expected {len(ids)}, found shape {tuple(given.shape)}")
+    return batch
+
+
+class LengthBucketedSampler:
+    """Puts examples of like length into one batch, and every example into exactly one batch an epoch.
+
+    With ``shuffle`` the examples are shuffled and cut into chunks of 64 batches; each chunk is sorted by length and cut
+    into batches, and the batches are shuffled. Batches thus have rows of like length and differ from epoch to epoch.
+    Without it, all examples are sorted by length, the longest first, and cut. The batches of an epoch depend on
+    (random_state, epoch) alone.
+
+    Args:
+        lengths: The number of tokens of each example.
+        batch_size: Examples a batch; the last batch of an epoch's cut may have fewer.
+        random_state: The seed of the run.
+        shuffle: Whether epochs differ.
+
+    Raises:
+        DataError: ``batch_size`` is below 1.
+    """
+
+    def __init__(self, lengths: ArrayLike, batch_size: int, *, random_state: int, shuffle: bool = True) -> None:
+        if batch_size < 1:
+            raise DataError(f"batch_size must be at least 1, found {batch_size}")
+        self.lengths: NDArray[np.int64] = np.asarray(lengths, dtype=np.int64).reshape(-1)
+        self.batch_size = batch_size
+        self.random_state = random_state
+        self.shuffle = shuffle
+
+    def __len__(self) -> int:
+        return -(-len(self.lengths) // self.batch_size)
+
+    def batches(self, epoch: int) -> list[NDArray[np.int64]]:
+        """The batches of an epoch, each an array of example numbers."""
+        if not self.shuffle:
+            return self._cut(np.arange(len(self.lengths)))
+        generator = np.random.Generator(np.random.PCG64(derive_seed(self.random_state, "sampler", epoch)))
+        shuffled = generator.permutation(len(self.lengths))
+        step = self.batch_size * _BATCHES_A_CHUNK
+        batches = [
+            batch for start in range(0, len(shuffled), step) for batch in self._cut(shuffled[start : start + step])
+        ]
+        return [batches[place] for place in generator.permutation(len(batches))]
+
+    def _cut(self, examples: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        longest_first = examples[np.argsort(-self.lengths[examples], kind="stable")]
+        return [
+            longest_first[start : start + self.batch_size] for start in range(0, len(longest_first), self.batch_size)
+        ]
