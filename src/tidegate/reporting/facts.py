@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -61,3 +64,24 @@ class RunFacts:
     timing: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+
+
+def json_safe(value: Any) -> Any:
+    """The value as JSON can hold it: NaN and infinity become null, arrays lists, keys and anything else text."""
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate cannot be written as UTF-8
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, np.generic | np.ndarray):
+        return json_safe(value.tolist())
+    if is_dataclass(value) and not isinstance(value, type):
+        return json_safe(asdict(value))
+    if isinstance(value, Mapping):
+        return {json_safe(str(key)): json_safe(entry) for key, entry in value.items()}
+    if isinstance(value, Sequence | set | frozenset):
+        return [json_safe(entry) for entry in value]
+    return json_safe(str(value))

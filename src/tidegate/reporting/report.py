@@ -2,6 +2,98 @@
 
 from __future__ import annotations
 
-from tidegate.reporting.facts import Mistake, RunFacts
+import json
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
 
-__all__ = ["Mistake", "RunFacts"]
+import tidegate
+from tidegate.errors import TidegateError
+from tidegate.reporting.facts import Mistake, RunFacts, json_safe
+from tidegate.reporting.page import render_page
+
+__all__ = ["Mistake", "RunFacts", "write_report"]
+
+_FORMAT = 1
+
+
+def write_report(folder: str | os.PathLike[str], facts: RunFacts) -> Path:
+    """Write ``report.html`` and ``metrics.json`` into a folder, which is made where it is not there.
+
+    Each file is replaced at once or not at all, so that a reader never meets half of one. The page needs no other file
+    and no network; what is not known of the run is left out of it, and long texts are shortened.
+
+    ``metrics.json`` holds one object in UTF-8, with whole texts::
+
+        {
+          "format": 1,                  number of this layout
+          "tidegate": "0.1.0",          version that wrote it
+          "title": text,
+          "recipe": {section: {key: value}},
+          "counts": {split: integer},
+          "class_counts": {split: {label: integer}},
+          "token_lengths": {split: [integer]},
+          "history": [{"epoch": integer, "train_loss": number, "validation_loss": number,
+                       "validation_accuracy": number, "tokens_per_second": number, "seconds": number}],
+          "best_epoch": integer or null,
+          "test": null or {"count": integer, "accuracy": number, "standard_error": number, "interval": [low, high],
+                           "macro_f1": number, "micro_f1": number, "log_loss": number,
+                           "per_class": [{"label": text or integer, "precision": number, "recall": number,
+                                          "f1": number, "support": integer}],
+                           "confusion": [[integer]]},
+          "baseline": null or {"name": text, "accuracy": number, "macro_f1": number, "seconds": number,
+                               "vocabulary": integer},
+          "mistakes": [{"text": text, "label": label, "predicted": label, "probability": number, "origin": text}],
+          "timing": {part: seconds},
+          "environment": {name: value},
+          "notes": [text]
+        }
+
+    A number that was not finite is null; NaN, which is not JSON, is never written.
+
+    Args:
+        folder: where the two files go.
+        facts: what is known of the run.
+
+    Returns:
+        The path of ``report.html``.
+
+    Raises:
+        TidegateError: the folder or a file cannot be written, as on a full disk.
+    """
+    folder = Path(folder)
+    page = render_page(facts)
+    record = json.dumps(
+        {"format": _FORMAT, "tidegate": tidegate.__version__, **json_safe(facts)},
+        indent=2,
+        ensure_ascii=False,
+        allow_nan=False,
+    )
+    # Lists of plain numbers stand on one line each. Line breaks inside texts are escaped, so none is touched.
+    record = re.sub(r"\[\n[\s\d.,eE+-]+\]", lambda match: re.sub(r"\s+", " ", match[0]), record)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / "metrics.json", record + "\n")
+        _replace(folder / "report.html", page)
+    except OSError as error:
+        raise TidegateError(
+            f"cannot write the report into {folder}: {error.strerror or error}; "
+            "expected a folder that can be written, with some room on its disk"
+        ) from error
+    return folder / "report.html"
+
+
+def _replace(path: Path, text: str) -> None:
+    """Put the text into the file, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(temporary, "w", encoding="utf-8", errors="replace", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise

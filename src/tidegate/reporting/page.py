@@ -1,0 +1,356 @@
+"""The page of a run's report: from facts to one self-contained HTML document.
+
+Each section is a function from the facts to HTML, and gives an empty string where there is nothing to show.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import yaml
+
+import tidegate
+from tidegate.reporting import plots
+from tidegate.reporting.facts import Mistake, RunFacts, json_safe
+from tidegate.reporting.metrics import accuracy_standard_error, wilson_interval
+
+_LONGEST_TEXT = 700  # characters of a mistake shown; metrics.json holds the whole text
+_MOST_CLASSES = 12  # classes that get a column of their own in the table of counts
+_SPLIT_ORDER = ("train", "validation", "test")
+
+
+def render_page(facts: RunFacts) -> str:
+    """The whole report as an HTML document that needs no other file and no network."""
+    sections = (
+        f'<header><p class="kind">tidegate training report</p><h1>{_text(facts.title)}</h1></header>',
+        _headline(facts),
+        _notes(facts),
+        _section("Test set by class", _per_class(facts), _confusion(facts)),
+        _section("Worst mistakes", _mistakes(facts)),
+        _section("Learning curves", _curves(facts)),
+        _section("Data", _counts(facts), _lengths(facts)),
+        _section("Recipe", _recipe(facts)),
+        _section("Timing", _timing(facts)),
+        _section("Environment", _environment(facts)),
+        f"<footer>Written by tidegate {tidegate.__version__}. "
+        "The same facts for programs stand in <code>metrics.json</code> beside this page.</footer>",
+    )
+    template = string.Template(resources.files("tidegate.reporting").joinpath("page.html").read_text("utf-8"))
+    return template.substitute(title=_text(facts.title), body="\n".join(filter(None, sections)))
+
+
+def _headline(facts: RunFacts) -> str:
+    test = facts.test
+    if not test:
+        return ""
+    accuracy, count = float(test["accuracy"]), int(test["count"])
+    low, high = wilson_interval(accuracy, count)
+    rows = [("this model", accuracy, low, high, "")]
+    verdict = ""
+    if facts.baseline is not None:
+        other = float(facts.baseline["accuracy"])
+        rows.append((str(facts.baseline["name"]), other, *wilson_interval(other, count), " other"))
+        verdict = _verdict(accuracy, other, count)
+    support = [entry["support"] for entry in test["per_class"]]
+    majority = test["per_class"][int(np.argmax(support))]
+    guess = max(support) / count
+    # The scale starts at the share of the commonest label where that leaves both models to its right.
+    ends = [value for row in rows for value in row[2:4]] + [guess]
+    start, end = math.floor(min(ends) * 20) / 20, min(1.0, math.ceil(max(ends) * 20) / 20)
+    end = max(end, start + 0.05)
+
+    def place(value: float) -> str:
+        return f"{100 * (value - start) / (end - start):.2f}%"
+
+    scale = "".join(
+        f'<div class="name">{_text(name)}</div><div class="track">'
+        f'<div class="range{kind}" style="left:{place(left)};right:{place(start + end - right)}"></div>'
+        f'<div class="dot{kind}" style="left:{place(value)}"></div></div>'
+        f'<div class="value">{_percent(value)}</div>'
+        for name, value, left, right, kind in rows
+    )
+    tiles = [
+        ("macro F1", _number(test.get("macro_f1"), 3)),
+        ("log-loss, nats", _number(test.get("log_loss"), 3)),
+        ("test texts", f"{count:,}"),
+    ]
+    if facts.history:
+        tiles.append(("epochs", f"{len(facts.history)}"))
+    if "training" in facts.timing:
+        tiles.append(("training", _duration(facts.timing["training"])))
+    return (
+        '<div class="card headline"><div><p class="small">test accuracy</p>'
+        f'<p class="figure">{100 * accuracy:.1f}<span>%</span></p>'
+        f'<p class="small">95% interval {100 * low:.1f} to {_percent(high)}<br>over {count:,} test texts</p></div>'
+        f'<div><div class="scale">{scale}</div><p class="small">{verdict} Always answering '
+        f"“{_text(majority['label'])}” would be right for {_percent(guess)}. "
+        f"Bars are 95% intervals on a scale from {100 * start:.0f}% to {100 * end:.0f}%.</p></div></div>"
+        '<div class="tiles">'
+        + "".join(f'<div class="card"><span class="small">{_text(k)}</span><b>{_text(v)}</b></div>' for k, v in tiles)
+        + "</div>"
+    )
+
+
+def _verdict(accuracy: float, other: float, count: int) -> str:
+    """One honest sentence on the model beside its baseline."""
+    difference = accuracy - other
+    error = math.hypot(accuracy_standard_error(accuracy, count), accuracy_standard_error(other, count))
+    points = f"{abs(100 * difference):.1f} points"
+    if round(abs(100 * difference), 1) == 0.0:
+        return "The model and the baseline are equally accurate here."
+    side = "above" if difference > 0 else "below"
+    if abs(difference) < 2 * error:
+        doubt = f"less than two standard errors of such a difference ({100 * error:.1f} each), so not a sure one."
+    else:
+        doubt = f"more than two standard errors of such a difference ({100 * error:.1f} each)."
+    return f"The model stands {points} {side} the baseline: {doubt}"
+
+
+def _notes(facts: RunFacts) -> str:
+    if not facts.notes:
+        return ""
+    items = "".join(f"<li>{_text(note)}</li>" for note in facts.notes)
+    return f'<div class="card notes"><ul>{items}</ul></div>'
+
+
+def _per_class(facts: RunFacts) -> str:
+    if not facts.test:
+        return ""
+    rows = [
+        (
+            entry["label"],
+            *(_number(entry[key], 3) for key in ("precision", "recall", "f1")),
+            f"{entry['support']:,}",
+        )
+        for entry in facts.test["per_class"]
+    ]
+    return _card(_table(("label", "precision", "recall", "F1", "test texts"), rows))
+
+
+def _confusion(facts: RunFacts) -> str:
+    if not facts.test:
+        return ""
+    classes = [entry["label"] for entry in facts.test["per_class"]]
+    drawing = plots.confusion_matrix(facts.test["confusion"], classes)
+    caption = "Each row is a right label, each column what the model said; shades are shares of the row."
+    return _figure(drawing, caption, wide=len(classes) > 8)
+
+
+def _mistakes(facts: RunFacts) -> str:
+    if not facts.mistakes:
+        return ""
+    items = "".join(_mistake(mistake) for mistake in facts.mistakes)
+    return (
+        "<p>The wrong answers that the model was surest of. They show what it has not learned, and often which "
+        f'labels of the data are doubtful.</p><div class="card"><ol class="mistakes">{items}</ol></div>'
+    )
+
+
+def _mistake(mistake: Mistake) -> str:
+    words = mistake.text
+    if not words.strip():
+        body = '<p class="cut"><em>(an empty text)</em></p>'
+    elif len(words) <= _LONGEST_TEXT:
+        body = f'<p dir="auto"{_language(words)}>{_text(words)}</p>'
+    else:
+        head, tail = words[: _LONGEST_TEXT * 2 // 3], words[-_LONGEST_TEXT // 3 :]
+        left_out = len(words) - len(head) - len(tail)
+        body = (
+            f'<p class="cut" dir="auto"{_language(head)}>{_text(head)} '
+            f"<em>[… {left_out:,} characters left out …]</em> {_text(tail)}</p>"
+        )
+    origin = f"<span>{_text(mistake.origin)}</span>" if mistake.origin else ""
+    return (
+        f'<li>{body}<div class="verdict"><span>right label <span class="right">{_text(mistake.label)}</span></span>'
+        f'<span>model said <span class="wrong">{_text(mistake.predicted)}</span>, '
+        f"{_percent(mistake.probability)} sure</span>{origin}</div></li>"
+    )
+
+
+def _curves(facts: RunFacts) -> str:
+    if not facts.history:
+        return ""
+    drawings = plots.learning_curves(facts.history, facts.best_epoch)
+    figures = "".join(_figure(drawing) for drawing in drawings)
+    columns: dict[str, tuple[str, Any]] = {
+        "train_loss": ("training loss", lambda value: _number(value, 4)),
+        "validation_loss": ("validation loss", lambda value: _number(value, 4)),
+        "validation_accuracy": ("validation accuracy", _percent),
+        "tokens_per_second": ("tokens/s", lambda value: _number(value, 0)),
+        "seconds": ("seconds", lambda value: _number(value, 1)),
+    }
+    kept = [key for key in columns if any(record.get(key) is not None for record in facts.history)]
+    numbers = [record.get("epoch", place + 1) for place, record in enumerate(facts.history)]
+    rows = [
+        (
+            f"{number} (kept)" if number == facts.best_epoch else number,
+            *(columns[key][1](record.get(key)) for key in kept),
+        )
+        for number, record in zip(numbers, facts.history, strict=True)
+    ]
+    marked = numbers.index(facts.best_epoch) if facts.best_epoch in numbers else None
+    table = _table(("epoch", *(columns[key][0] for key in kept)), rows, marked)
+    grid = f'<div class="grid two">{figures}</div>' if figures else ""
+    return f"{grid}<details><summary>Every epoch in figures</summary>{_card(table)}</details>"
+
+
+def _counts(facts: RunFacts) -> str:
+    splits = _in_order({**facts.counts, **facts.class_counts})
+    if not splits:
+        return ""
+    totals: dict[Any, int] = {}
+    for counts in facts.class_counts.values():
+        for label, count in counts.items():
+            totals[label] = totals.get(label, 0) + count
+    shown = list(totals) if len(totals) <= _MOST_CLASSES else sorted(totals, key=lambda c: -totals[c])[:_MOST_CLASSES]
+    rows = []
+    for split in splits:
+        counts = facts.class_counts.get(split, {})
+        total = facts.counts.get(split, sum(counts.values()))
+        cells = [
+            f"{counts.get(label, 0):,} ({counts.get(label, 0) / total:.0%})" if counts and total else "–"
+            for label in shown
+        ]
+        rows.append((split, f"{total:,}", *cells))
+    more = (
+        f"<p class='small'>{len(totals) - len(shown):,} rarer labels are not shown.</p>"
+        if len(totals) > len(shown)
+        else ""
+    )
+    return _card(_table(("split", "texts", *shown), rows) + more)
+
+
+def _lengths(facts: RunFacts) -> str:
+    lengths = {split: facts.token_lengths[split] for split in _in_order(facts.token_lengths)}
+    lengths = {split: values for split, values in lengths.items() if len(values)}
+    if not lengths:
+        return ""
+    limit = _max_tokens(facts.recipe)
+    quantiles = {"half have up to": 0.5, "90% up to": 0.9, "99% up to": 0.99, "longest": 1.0}
+    rows = [
+        (split, *(f"{int(np.quantile(values, q, method='higher')):,}" for q in quantiles.values()))
+        for split, values in lengths.items()
+    ]
+    caption = "Tokens of a text before truncation; the last bar gathers everything longer."
+    if limit is not None:
+        beyond = sum(int((np.asarray(values) > limit).sum()) for values in lengths.values())
+        total = sum(len(values) for values in lengths.values())
+        caption += f" Texts are cut at {limit:,} tokens, which shortens {beyond:,} of {total:,}."
+    figure = _figure(plots.length_histogram(lengths, limit), caption)
+    return figure + _card(_table(("tokens", *quantiles), rows))
+
+
+def _recipe(facts: RunFacts) -> str:
+    if not facts.recipe:
+        return ""
+    plain = {key: value for key, value in facts.recipe.items() if not isinstance(value, Mapping)}
+    groups = {"general": plain, **{key: value for key, value in facts.recipe.items() if isinstance(value, Mapping)}}
+    cards = "".join(
+        f'<div class="card"><h3>{_text(name)}</h3>{_pairs(values)}</div>' for name, values in groups.items() if values
+    )
+    source = yaml.safe_dump(json_safe(facts.recipe), allow_unicode=True, sort_keys=False, width=100)
+    return f'<div class="grid">{cards}</div><details><summary>As YAML</summary><pre>{_text(source)}</pre></details>'
+
+
+def _timing(facts: RunFacts) -> str:
+    seconds = {name: value for name, value in facts.timing.items() if _finite(value)}
+    if not seconds:
+        return ""
+    longest = max(max(seconds.values()), 1e-9)
+    rows = "".join(
+        f'<tr><th scope="row">{_text(name)}</th><td class="bar"><i style="width:{100 * value / longest:.1f}%"></i></td>'
+        f"<td>{_duration(value)}</td></tr>"
+        for name, value in seconds.items()
+    )
+    return _card(f"<table><tbody>{rows}</tbody></table>")
+
+
+def _environment(facts: RunFacts) -> str:
+    return _card(_pairs(facts.environment)) if facts.environment else ""
+
+
+def _section(title: str, *parts: str) -> str:
+    body = "".join(filter(None, parts))
+    return f'<section class="stack"><h2>{_text(title)}</h2>{body}</section>' if body else ""
+
+
+def _card(body: str) -> str:
+    return f'<div class="card scroll">{body}</div>'
+
+
+def _figure(drawing: str, caption: str = "", *, wide: bool = False) -> str:
+    kind = " wide" if wide else ""
+    words = f"<figcaption>{_text(caption)}</figcaption>" if caption else ""
+    return f'<figure class="card{kind}"><div class="scroll">{drawing}</div>{words}</figure>'
+
+
+def _table(heads: Iterable[Any], rows: Sequence[Sequence[Any]], marked: int | None = None) -> str:
+    """A table whose first column names its rows; the row in place ``marked`` is set off."""
+    top = "".join(f'<th scope="col">{_text(head)}</th>' for head in heads)
+    kept = ' class="kept"'
+    body = "".join(
+        f"<tr{kept if place == marked else ''}>"
+        f'<th scope="row">{_text(row[0])}</th>{"".join(f"<td>{_text(cell)}</td>" for cell in row[1:])}</tr>'
+        for place, row in enumerate(rows)
+    )
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    items = "".join(f"<dt>{_text(key)}</dt><dd>{_text(_value(value))}</dd>" for key, value in values.items())
+    return f"<dl>{items}</dl>"
+
+
+def _value(value: Any) -> str:
+    """A value of a recipe as YAML writes it on one line, long ones as they are."""
+    value = json_safe(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _text(value: Any) -> str:
+    """Any user's text, made safe to stand in HTML, between tags or in a quoted attribute."""
+    return html.escape(plots.visible(str(value)))
+
+
+def _language(words: str) -> str:
+    """Marks Chinese, so that the browser takes Chinese letter shapes and not Japanese ones."""
+    return ' lang="zh"' if any("\u4e00" <= character <= "\u9fff" for character in words) else ""
+
+
+def _in_order(splits: Iterable[str]) -> list[str]:
+    splits = list(splits)
+    return [name for name in _SPLIT_ORDER if name in splits] + [name for name in splits if name not in _SPLIT_ORDER]
+
+
+def _max_tokens(recipe: Mapping[str, Any]) -> int | None:
+    text = recipe.get("text")
+    limit = text.get("max_tokens") if isinstance(text, Mapping) else None
+    return limit if isinstance(limit, int) else None
+
+
+def _finite(value: Any) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _number(value: Any, digits: int) -> str:
+    return f"{value:,.{digits}f}" if _finite(value) else "–"
+
+
+def _percent(value: Any) -> str:
+    return f"{100 * value:.1f}%" if _finite(value) else "–"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
