@@ -42,7 +42,7 @@ def load_reviews(language: str, split: str) -> TextExamples:
     if f"reviews_{language}" not in _FILES:
         raise DataError(f"language={language!r}: expected 'en' or 'zh'")
     path = bundled_path(f"reviews_{language}")
-    return read_text_examples(path, split="split", split_value=_split_name(split), quote=None)
+    return read_text_examples(path, split="split", split_value=_split_name(split))
 
 
 def load_review_ratings(split: str) -> list[float]:
@@ -52,7 +52,7 @@ def load_review_ratings(split: str) -> list[float]:
         DataError: The split does not exist.
     """
     part = _split_name(split)
-    rows = read_records(bundled_path("reviews_en"), columns=["split", "rating"], quote=None)
+    rows = read_records(bundled_path("reviews_en"), columns=["split", "rating"])
     return [float(row.fields["rating"]) for row in rows if row.fields["split"] == part]
 
 

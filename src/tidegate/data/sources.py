@@ -69,7 +69,7 @@ def read_records(
     columns: Sequence[str] | None = None,
     header: Sequence[str] | None = None,
     delimiter: str | None = None,
-    quote: str | None = '"',
+    quote: str | None = "auto",
     encoding: str = "utf-8",
     errors: str = "strict",
 ) -> Iterator[Record]:
@@ -86,8 +86,8 @@ def read_records(
         columns: The fields that are wanted; each must be there, and the others are left out. None keeps all.
         header: The names of the columns of a CSV or TSV file that has no line of names itself.
         delimiter: The character between the fields of a CSV or TSV file; None is a comma or a tab, by the format.
-        quote: The character around CSV and TSV fields that hold delimiters or line ends; None for files without
-            quoting, where quotation marks are text.
+        quote: The character around fields that hold delimiters or line ends; None for files without quoting, where
+            quotation marks are text. ``"auto"`` is ``"`` for CSV and None for TSV.
         encoding: Character encoding of the files.
         errors: What is done with bytes that are not in the encoding: ``"strict"`` raises, ``"replace"`` puts U+FFFD.
 
@@ -110,6 +110,8 @@ def read_records(
         yield from _read_json_lines(path, columns, encoding, errors)
     else:
         separator = delimiter or ("," if kind == "csv" else "\t")
+        if quote == "auto":
+            quote = '"' if kind == "csv" else None
         yield from _read_table(path, columns, header, separator, quote, encoding, errors)
 
 
@@ -123,7 +125,7 @@ def read_text_examples(
     format: str | None = None,
     header: Sequence[str] | None = None,
     delimiter: str | None = None,
-    quote: str | None = '"',
+    quote: str | None = "auto",
     encoding: str = "utf-8",
     errors: str = "strict",
     progress: Progress | None = None,
@@ -331,7 +333,8 @@ def _width_hint(too_many: bool, delimiter: str, quote: str | None) -> str:
     name = {"\t": "tab", ",": "comma"}.get(delimiter, repr(delimiter))
     if quote is None:
         return (
-            f"the file is read without quoting, so a {name} inside a field splits it; does the file quote its fields?"
+            f"a field that holds a {name} or a line end needs quotation marks: if the file has them, pass quote='\"', "
+            "else mend the row"
         )
     if too_many:
         return f"put fields that hold a {name} into quotation marks ({quote})"
