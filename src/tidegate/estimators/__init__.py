@@ -1,0 +1,1 @@
+"""The scikit-learn front doors, one file a job."""

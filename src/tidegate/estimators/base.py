@@ -1,0 +1,151 @@
+"""What the estimators share: reading X, y and sample_weight, the split for validation, the device."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+from tidegate.errors import DataError
+
+__all__ = [
+    "check_labels",
+    "check_sample_weight",
+    "check_texts",
+    "resolve_device",
+    "resolve_seed",
+    "resolve_verbose",
+    "stratified_split",
+]
+
+
+def check_texts(X: Any) -> list[str]:
+    """Texts as a list, from a list, a Series, an array of one dimension, or one column of two.
+
+    Raises:
+        DataError: X has another shape, or holds something that is not text; the message names the row.
+    """
+    if isinstance(X, (str, bytes)):
+        raise DataError(
+            f"X must be a sequence of texts, one a row; found a single {type(X).__name__}; put it in a list"
+        )
+    if hasattr(X, "to_numpy"):  # pandas and polars
+        X = X.to_numpy()
+    if isinstance(X, np.ndarray):
+        if X.ndim == 2 and X.shape[1] == 1:
+            X = X[:, 0]
+        if X.ndim != 1:
+            raise DataError(f"X must be one column of texts; found an array of shape {X.shape}")
+        X = X.tolist()
+    texts = list(X)
+    for row, text in enumerate(texts):
+        if isinstance(text, (list, tuple, np.ndarray)) and len(text) == 1:
+            text = texts[row] = text[0]
+        if not isinstance(text, str):
+            raise DataError(
+                f"row {row} of X is not text: expected str, found {type(text).__name__} ({text!r:.60}); "
+                "remove the row or turn it into text"
+            )
+        if type(text) is not str:
+            texts[row] = str(text)
+    return texts
+
+
+def check_labels(y: Any, num_rows: int) -> np.ndarray:
+    """Labels as an array of int64 or of str; booleans become 0 and 1, whole floats become ints.
+
+    Raises:
+        DataError: A label is missing, is neither int nor str, kinds are mixed, or there is not one label a row.
+    """
+    if y is None:
+        raise DataError("y is missing: fitting needs one label a row")
+    if hasattr(y, "to_numpy"):
+        y = y.to_numpy()
+    labels = np.asarray(y, dtype=object)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise DataError(f"y must be one column of labels; found an array of shape {labels.shape}")
+    if len(labels) != num_rows:
+        raise DataError(f"X has {num_rows} rows and y has {len(labels)} labels; there must be one label a row")
+    plain = [label.item() if isinstance(label, np.generic) else label for label in labels]
+    for row, label in enumerate(plain):
+        if isinstance(label, bool) or (isinstance(label, float) and label.is_integer()):
+            label = plain[row] = int(label)
+        if not isinstance(label, (str, int)):
+            raise DataError(f"the label of row {row} must be an int or a str; found {label!r} ({type(label).__name__})")
+    texts = sum(isinstance(label, str) for label in plain)
+    if 0 < texts < num_rows:
+        raise DataError(f"labels must be all int or all str; found {texts} str and {num_rows - texts} int")
+    return np.array(plain, dtype=np.str_ if texts else np.int64)
+
+
+def check_sample_weight(sample_weight: Any, num_rows: int) -> np.ndarray | None:
+    """Weights as float64, or None.
+
+    Raises:
+        DataError: There is not one finite weight of at least zero a row, or all are zero.
+    """
+    if sample_weight is None:
+        return None
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.shape != (num_rows,):
+        raise DataError(f"sample_weight must have one number a row, shape ({num_rows},); found shape {weights.shape}")
+    bad = np.flatnonzero(~np.isfinite(weights) | (weights < 0))
+    if bad.size:
+        raise DataError(f"sample_weight must be finite and not negative; row {bad[0]} has {weights[bad[0]]}")
+    if num_rows and not weights.any():
+        raise DataError("sample_weight is zero in every row, which leaves nothing to learn from")
+    return weights
+
+
+def stratified_split(targets: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers for training and for validation, each class in its share, every class kept in training.
+
+    The validation part is empty where no class has a second row.
+    """
+    generator = np.random.default_rng(seed)
+    chosen = []
+    for target in np.unique(targets):
+        rows = generator.permutation(np.flatnonzero(targets == target))
+        wanted = max(1, round(fraction * len(rows)))
+        chosen.append(rows[: min(wanted, len(rows) - 1)])
+    validation = np.sort(np.concatenate(chosen))
+    return np.setdiff1d(np.arange(len(targets)), validation), validation
+
+
+def resolve_seed(random_state: Any) -> int:
+    """An int seed from None (a fresh one), an int, or a ``numpy.random.RandomState``."""
+    if random_state is None:
+        return secrets.randbits(31)
+    if isinstance(random_state, (int, np.integer)):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def resolve_device(device: str) -> str:
+    """``"auto"`` to ``"cuda"`` where there is one, else ``"cpu"``.
+
+    Raises:
+        ValueError: The device does not exist here.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise ValueError(f'device must be "auto", "cpu" or "cuda"; found {device!r}') from None
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(f'device must be "auto", "cpu" or "cuda"; found {device!r}')
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f'device={device!r} needs a CUDA device, and there is none here; use device="auto" or "cpu"')
+    return device
+
+
+def resolve_verbose(verbose: bool | None) -> bool:
+    """None to whether standard error is a terminal."""
+    return bool(sys.stderr.isatty()) if verbose is None else bool(verbose)

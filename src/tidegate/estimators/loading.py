@@ -1,0 +1,25 @@
+"""From a saved model to its estimator, whatever its kind."""
+
+from __future__ import annotations
+
+import os
+
+from tidegate.deploy.bundle import load_bundle
+from tidegate.errors import BundleError
+from tidegate.estimators.text_classifier import TextClassifier
+
+__all__ = ["load"]
+
+_KINDS = {"text-classifier": TextClassifier}
+
+
+def load(path: str | os.PathLike[str]) -> TextClassifier:
+    """The fitted estimator in a ``.tg`` file.
+
+    Raises:
+        BundleError: The file is missing, damaged, or of a kind that this version does not know.
+    """
+    bundle = load_bundle(path)
+    if bundle.kind not in _KINDS:
+        raise BundleError(f"{path}: expected a model of the kind {', '.join(_KINDS)}; found {bundle.kind!r}")
+    return _KINDS[bundle.kind].from_bundle(bundle, path)

@@ -1,0 +1,450 @@
+"""TextClassifier: from texts and labels to a judged, saved model, with scikit-learn's contract."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import time
+import warnings
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from tidegate.data.batch import make_batch
+from tidegate.data.seeds import derive_seed
+from tidegate.data.encoder import TextEncoder
+from tidegate.deploy.bundle import Bundle, installed_versions, load_bundle, save_bundle
+from tidegate.errors import BundleError, DataError, nearest
+from tidegate.estimators.base import (
+    check_labels,
+    check_sample_weight,
+    check_texts,
+    resolve_device,
+    resolve_seed,
+    resolve_verbose,
+    stratified_split,
+)
+from tidegate.heads.classify import SequenceClassifier
+from tidegate.training.batches import EncodedBatches, batches_within
+from tidegate.training.checkpoints import CheckpointFolder
+from tidegate.training.fit import FitSettings, fit
+
+__all__ = ["TextClassifier"]
+
+_TEXT = (
+    "tokenizer",
+    "lowercase",
+    "strip_html",
+    "normalization",
+    "max_tokens",
+    "truncation",
+    "max_vocabulary",
+    "min_count",
+)
+_MODEL = (
+    "cell",
+    "embedding_size",
+    "hidden_size",
+    "num_layers",
+    "bidirectional",
+    "pooling",
+    "dropout",
+    "embedding_dropout",
+    "word_dropout",
+)
+# A resumed run may train longer or elsewhere; everything else must be as it was.
+_FREE_ON_RESUME = ("max_epochs", "patience", "device", "verbose", "random_state")
+# Together these keep a prediction batch within some tens of megabytes.
+_PREDICT_ROWS, _PREDICT_TOKENS = 256, 16384
+
+
+class TextClassifier(ClassifierMixin, BaseEstimator):
+    """A recurrent classifier of texts.
+
+    Texts are tokenised, embedded, read by a recurrent encoder, pooled to one vector and mapped to class probabilities.
+    Training minimises the weighted cross-entropy with AdamW and keeps the epoch that is best on validation data.
+
+    Args:
+        tokenizer: ``"words"``, ``"characters"``, ``"bpe"`` (byte pairs, learned from X) or ``"jieba"`` (Chinese).
+        lowercase: Whether case is ignored.
+        strip_html: Whether tags are removed and entities resolved.
+        normalization: Unicode form ``"NFC"``, ``"NFD"``, ``"NFKC"``, ``"NFKD"``, or None.
+        max_tokens: Longest text in tokens, or None for no limit.
+        truncation: Which part of a longer text is kept: ``"head"``, ``"tail"`` or ``"ends"``.
+        max_vocabulary: Most tokens that have a vector of their own.
+        min_count: Occurrences in the training texts that earn a token its vector.
+        cell: ``"gru"``, ``"lstm"`` or ``"rnn"``.
+        embedding_size: Features of a token's vector.
+        hidden_size: Units of a recurrent layer and direction.
+        num_layers: Recurrent layers.
+        bidirectional: Whether each layer also reads backwards.
+        pooling: ``"last"`` (final states), ``"mean"``, ``"max"`` or ``"attention"``.
+        dropout: Rate between recurrent layers and before the logits.
+        embedding_dropout: Rate on the features of the token vectors.
+        word_dropout: Rate at which tokens become the unknown one.
+        learning_rate: Step size of AdamW.
+        weight_decay: Decoupled weight decay of AdamW.
+        batch_size: Texts of a training step.
+        max_epochs: Epochs at most.
+        patience: Epochs without improvement before training stops.
+        monitor: What chooses the epoch on validation data: ``"accuracy"`` or ``"loss"``.
+        validation_fraction: Share of each class set aside when `fit` is given no ``validation_data``; 0 sets nothing
+            aside, and the last epoch is kept.
+        gradient_clip: Largest norm of the gradient, or None.
+        random_state: An int, which repeats a run bit for bit, a ``numpy.random.RandomState``, or None for a new seed.
+        device: ``"auto"`` (CUDA where there is one), ``"cpu"`` or ``"cuda"``.
+        verbose: Whether progress is shown on standard error; None shows it on a terminal.
+
+    Attributes:
+        classes_: Labels in the order of the columns of ``predict_proba``.
+        encoder_: The fitted :class:`~tidegate.data.encoder.TextEncoder`.
+        network_: The fitted ``torch.nn.Module``.
+        history_: One dict an epoch: epoch, train_loss, validation_loss, validation_accuracy, tokens_per_second,
+            seconds.
+        best_epoch_: The epoch whose weights are kept, counted from 1.
+        n_truncated_: Training texts that were longer than `max_tokens`.
+        random_state_: The seed in use.
+        timing_: Seconds spent on ``encode`` and ``train``.
+
+    Example:
+        >>> model = TextClassifier(max_epochs=5).fit(texts, labels)  # doctest: +SKIP
+        >>> model.predict(["not bad at all"])  # doctest: +SKIP
+        array(['positive'], dtype='<U8')
+    """
+
+    def __init__(
+        self,
+        *,
+        tokenizer: str = "words",
+        lowercase: bool = True,
+        strip_html: bool = True,
+        normalization: str | None = "NFKC",
+        max_tokens: int | None = 512,
+        truncation: str = "head",
+        max_vocabulary: int = 30000,
+        min_count: int = 2,
+        cell: str = "gru",
+        embedding_size: int = 128,
+        hidden_size: int = 128,
+        num_layers: int = 1,
+        bidirectional: bool = True,
+        pooling: str = "attention",
+        dropout: float = 0.5,
+        embedding_dropout: float = 0.3,
+        word_dropout: float = 0.0,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        batch_size: int = 32,
+        max_epochs: int = 20,
+        patience: int = 3,
+        monitor: str = "accuracy",
+        validation_fraction: float = 0.1,
+        gradient_clip: float | None = 1.0,
+        random_state: Any = None,
+        device: str = "auto",
+        verbose: bool | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.lowercase = lowercase
+        self.strip_html = strip_html
+        self.normalization = normalization
+        self.max_tokens = max_tokens
+        self.truncation = truncation
+        self.max_vocabulary = max_vocabulary
+        self.min_count = min_count
+        self.cell = cell
+        self.embedding_size = embedding_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.pooling = pooling
+        self.dropout = dropout
+        self.embedding_dropout = embedding_dropout
+        self.word_dropout = word_dropout
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.patience = patience
+        self.monitor = monitor
+        self.validation_fraction = validation_fraction
+        self.gradient_clip = gradient_clip
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = True
+        return tags
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        validation_data: tuple[Any, ...] | None = None,
+        *,
+        run_folder: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+    ) -> Self:
+        """Learn from texts and labels.
+
+        Args:
+            X: Texts: a list, a Series, a 1-D array or one column of a 2-D array.
+            y: Labels, int or str, one a text; at least two different ones.
+            sample_weight: Weights of the texts in the loss; a text of weight 0 is left out altogether.
+            validation_data: ``(X, y)`` or ``(X, y, sample_weight)`` that choose the epoch, instead of a share of X.
+            run_folder: Where the checkpoints ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt`` are kept.
+            resume: Go on from the last finished epoch in `run_folder`, where there is one.
+
+        Raises:
+            DataError: X, y or sample_weight cannot be used; the message says where.
+            ValueError: An argument of the estimator is out of range.
+            TidegateError: A checkpoint cannot be written or read, or belongs to another run.
+            KeyboardInterrupt: Ctrl-C; where an epoch was finished, the estimator is fitted with the best one so far.
+        """
+        self._check_arguments()
+        if resume and run_folder is None:
+            raise ValueError("resume=True needs run_folder, the folder of the run to go on with")
+        device, folder = resolve_device(self.device), None if run_folder is None else Path(run_folder)
+        texts, labels, weights = _check_data(X, y, sample_weight)
+        classes, targets = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
+            raise DataError(
+                f"a classifier needs at least two classes in y; all {len(labels)} rows have the label "
+                f"{classes[0].item()!r}; check the label column"
+            )
+        stored = CheckpointFolder(folder).random_state() if resume and folder and self.random_state is None else None
+        random_state = resolve_seed(self.random_state) if stored is None else stored
+
+        train = np.arange(len(texts))
+        validation: tuple[list[str], np.ndarray, np.ndarray | None] | None = None
+        if validation_data is not None:
+            validation = _check_validation(validation_data, classes)
+        elif self.validation_fraction > 0:
+            train, rows = stratified_split(targets, self.validation_fraction, derive_seed(random_state, "split"))
+            if len(rows):
+                validation = [texts[row] for row in rows], targets[rows], None if weights is None else weights[rows]
+            else:
+                warnings.warn("too few rows to set any aside for validation; the last epoch will be kept", stacklevel=2)
+
+        started = time.perf_counter()
+        train_texts = [texts[row] for row in train]
+        encoder, encoded = TextEncoder.fit_encode(train_texts, **{name: getattr(self, name) for name in _TEXT})
+        batching: dict[str, Any] = {"batch_size": self.batch_size, "random_state": random_state}
+        train_weights = None if weights is None else weights[train]
+        train_batches = EncodedBatches(encoded.ids, targets[train], train_weights, shuffle=True, **batching)
+        validation_batches = None
+        if validation is not None:
+            held_out, held_targets, held_weights = validation
+            held_ids = encoder.encode(held_out).ids
+            validation_batches = EncodedBatches(held_ids, held_targets, held_weights, shuffle=False, **batching)
+        encode_seconds = time.perf_counter() - started
+
+        network = self._build(encoder.num_tokens, len(classes), derive_seed(random_state, "weights")).to(device)
+        settings = FitSettings(
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            max_epochs=self.max_epochs,
+            patience=self.patience,
+            monitor=self.monitor,
+            gradient_clip=self.gradient_clip,
+            random_state=random_state,
+            device=device,
+            verbose=resolve_verbose(self.verbose),
+        )
+        started = time.perf_counter()
+        fingerprint = self._fingerprint(random_state, (texts, labels, weights), validation)
+        result = fit(
+            network,
+            train_batches,
+            validation_batches,
+            settings,
+            run_folder=folder,
+            resume=resume,
+            fingerprint=fingerprint,
+        )
+        self.classes_ = classes
+        self.encoder_ = encoder
+        self.network_ = network.eval()
+        self.history_ = result.history
+        self.best_epoch_ = result.best_epoch
+        self.n_truncated_ = encoded.truncated
+        self.random_state_ = random_state
+        self.timing_ = {"encode": encode_seconds, "train": time.perf_counter() - started}
+        if result.interrupted:
+            raise KeyboardInterrupt
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable label of each text, ``[rows]``."""
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(axis=1)]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """The probability of each class, ``[rows, classes]``, in the order of ``classes_``.
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+            DataError: X is not a column of texts.
+        """
+        check_is_fitted(self)
+        ids = self.encoder_.encode(check_texts(X)).ids
+        lengths = np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
+        device = resolve_device(self.device)
+        network = self.network_.to(device).eval()
+        probabilities = np.empty((len(ids), len(self.classes_)), dtype=np.float32)
+        with torch.inference_mode():
+            for rows in batches_within(lengths, _PREDICT_ROWS, _PREDICT_TOKENS):
+                batch = make_batch([ids[row] for row in rows])
+                batch = batch if device == "cpu" else batch.to(device)
+                probabilities[rows] = network.decode(batch.values, batch.ragged).float().cpu().numpy()
+        return probabilities
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the fitted model to one file, by convention ``NAME.tg``; :meth:`load` gives it back.
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+            BundleError: The file cannot be written.
+        """
+        check_is_fitted(self)
+        # The device is a matter of the machine that loads the model, not of the one that trained it.
+        config = {**self.get_params(), "random_state": self.random_state_, "device": "auto"}
+        bundle = Bundle(
+            kind="text-classifier",
+            config=json.loads(json.dumps(config, default=_plain)),
+            tokenizer=self.encoder_.to_dict(),
+            labels=self.classes_.tolist(),
+            metrics={
+                "history": self.history_,
+                "best_epoch": self.best_epoch_,
+                "n_truncated": self.n_truncated_,
+                "timing": self.timing_,
+            },
+            weights={name: tensor.cpu().numpy() for name, tensor in self.network_.state_dict().items()},
+            versions=installed_versions(),
+        )
+        return save_bundle(path, bundle)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """The fitted estimator that :meth:`save` wrote.
+
+        Raises:
+            BundleError: The file is missing, damaged, or holds another kind of model.
+        """
+        return cls.from_bundle(load_bundle(path), path)
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle, path: str | os.PathLike[str]) -> Self:
+        """The fitted estimator that a bundle describes; `path` names it in errors.
+
+        Raises:
+            BundleError: The bundle holds another kind of model, or its parts do not fit together.
+        """
+        if bundle.kind != "text-classifier":
+            raise BundleError(f"{path}: expected a model of the kind text-classifier, found {bundle.kind!r}")
+        try:
+            model = cls(**bundle.config)
+            model.encoder_ = TextEncoder.from_dict(bundle.tokenizer)
+            model.classes_ = np.array(bundle.labels)
+            network = model._build(model.encoder_.num_tokens, len(model.classes_), seed=0)
+            network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in bundle.weights.items()})
+            model.network_ = network.eval()
+            model.history_ = bundle.metrics["history"]
+            model.best_epoch_ = bundle.metrics["best_epoch"]
+            model.n_truncated_ = bundle.metrics["n_truncated"]
+            model.timing_ = bundle.metrics["timing"]
+            model.random_state_ = model.random_state
+        except (TypeError, ValueError, KeyError, RuntimeError) as error:
+            raise BundleError(f"{path}: the parts of this model do not fit together: {error}") from error
+        return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        network = state.get("network_")
+        if network is not None and any(parameter.device.type != "cpu" for parameter in network.parameters()):
+            state["network_"] = copy.deepcopy(network).cpu()
+        return state
+
+    def _build(self, num_tokens: int, num_classes: int, seed: int) -> SequenceClassifier:
+        arguments = {name: getattr(self, name) for name in _MODEL}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return SequenceClassifier(num_tokens, num_classes, **arguments)
+
+    def _check_arguments(self) -> None:
+        for name in ("embedding_size", "hidden_size", "num_layers", "batch_size", "max_epochs", "patience"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1; found {value!r}")
+        if self.monitor not in ("accuracy", "loss"):
+            legal = ("accuracy", "loss")
+            raise ValueError(
+                f"monitor must be accuracy or loss; found {self.monitor!r}.{nearest(str(self.monitor), legal)}"
+            )
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be above 0; found {self.learning_rate!r}")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"weight_decay must not be negative; found {self.weight_decay!r}")
+        if not 0 <= self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction must be in [0, 1); found {self.validation_fraction!r}")
+        if self.gradient_clip is not None and not self.gradient_clip > 0:
+            raise ValueError(f"gradient_clip must be above 0, or None; found {self.gradient_clip!r}")
+
+    def _fingerprint(self, random_state: int, train: Any, validation: Any) -> dict[str, Any]:
+        arguments = {name: value for name, value in self.get_params().items() if name not in _FREE_ON_RESUME}
+        digest = hashlib.sha256()
+        for texts, labels, weights in (train, validation or ((), np.empty(0), None)):
+            for text in texts:
+                digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+            digest.update(json.dumps([labels.tolist(), None if weights is None else weights.tolist()]).encode())
+        return {
+            **json.loads(json.dumps(arguments, default=_plain)),
+            "random_state": random_state,
+            "data": digest.hexdigest(),
+        }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"expected a plain value, found {type(value).__name__}")
+
+
+def _check_data(X: Any, y: Any, sample_weight: Any) -> tuple[list[str], np.ndarray, np.ndarray | None]:
+    texts = check_texts(X)
+    if not texts:
+        raise DataError("X is empty: fitting needs at least two texts")
+    labels, weights = check_labels(y, len(texts)), check_sample_weight(sample_weight, len(texts))
+    if weights is not None and not weights.all():
+        kept = np.flatnonzero(weights)
+        texts, labels, weights = [texts[row] for row in kept], labels[kept], weights[kept]
+    return texts, labels, weights
+
+
+def _check_validation(
+    validation_data: tuple[Any, ...], classes: np.ndarray
+) -> tuple[list[str], np.ndarray, np.ndarray | None]:
+    if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+        raise DataError("validation_data must be (X, y) or (X, y, sample_weight)")
+    X, y, *rest = validation_data
+    texts, labels, weights = _check_data(X, y, rest[0] if rest else None)
+    unseen = np.setdiff1d(labels, classes) if labels.dtype.kind == classes.dtype.kind else np.unique(labels)
+    if len(unseen):
+        raise DataError(
+            f"validation_data has labels that the training data has not: {unseen[:5].tolist()}; "
+            f"known are {classes[:10].tolist()}"
+        )
+    return texts, np.searchsorted(classes, labels), weights

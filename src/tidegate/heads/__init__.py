@@ -1,0 +1,1 @@
+"""What is predicted from an encoded sequence: a loss and its decoding."""

@@ -1,0 +1,97 @@
+"""From the values of a ragged sequence to one vector a row: mean, maximum, and additive attention.
+
+Every function here reads the N real steps and no padding, so a row of length zero pools to zeros, never to NaN. Sums
+and maxima run through ``embedding_bag``, which on a CPU takes a half to a fifth of the time, forward and backward, that
+``index_add``, ``segment_reduce`` or ``index_reduce`` take over the same rows.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tidegate.kernels.ragged import Ragged, to_batch_major
+
+__all__ = ["AdditiveAttention", "max_pool", "mean_pool", "ragged_softmax"]
+
+
+def _row_bags(ragged: Ragged) -> tuple[Tensor, Tensor]:
+    # Which values make up each row, and where each row begins in that list: the bags of embedding_bag.
+    places = torch.arange(ragged.num_values, device=ragged.lengths.device)
+    return to_batch_major(places, ragged), ragged.lengths.cumsum(0) - ragged.lengths
+
+
+def _weighted_sum(values: Tensor, weights: Tensor, ragged: Ragged) -> Tensor:
+    members, starts = _row_bags(ragged)
+    return functional.embedding_bag(members, values, starts, mode="sum", per_sample_weights=weights[members])
+
+
+def mean_pool(values: Tensor, ragged: Ragged) -> Tensor:
+    """The mean over each row's steps.
+
+    Args:
+        values: ``[N, F]`` in ragged order.
+        ragged: The layout of `values`.
+
+    Returns:
+        ``[B, F]`` in the caller's order; zeros where a row has no step.
+    """
+    weights = ragged.lengths.clamp(min=1).to(values.dtype).reciprocal()[ragged.row_of]
+    return _weighted_sum(values, weights, ragged)
+
+
+def max_pool(values: Tensor, ragged: Ragged) -> Tensor:
+    """The maximum of each feature over each row's steps; the gradient goes to the first step that attains it.
+
+    Args:
+        values: ``[N, F]`` in ragged order.
+        ragged: The layout of `values`.
+
+    Returns:
+        ``[B, F]`` in the caller's order; zeros where a row has no step.
+    """
+    members, starts = _row_bags(ragged)
+    return functional.embedding_bag(members, values, starts, mode="max")
+
+
+def ragged_softmax(scores: Tensor, ragged: Ragged) -> Tensor:
+    """The softmax of ``[N]`` scores over the steps of each row; the weights of a row sum to one."""
+    highest = scores.new_full((ragged.num_rows,), -torch.inf).scatter_reduce(0, ragged.row_of, scores.detach(), "amax")
+    unscaled = (scores - highest[ragged.row_of]).exp()
+    total = scores.new_zeros(ragged.num_rows).index_add(0, ragged.row_of, unscaled)
+    return unscaled / total[ragged.row_of]
+
+
+class AdditiveAttention(nn.Module):
+    r"""Pooling by additive attention with a learned query.
+
+    .. math::
+        e_n = v^\top \tanh(W h_n + b), \qquad a = \mathrm{softmax}_{row}(e), \qquad c = \sum_n a_n h_n
+
+    The score is that of Bahdanau et al. 2015 with the decoder's state replaced by a learned vector, as Yang et al. 2016
+    use it for documents.
+
+    Args:
+        input_size: F, features of a step.
+        attention_size: Width of the hidden layer that scores a step.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        attention_size: int,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.projection = nn.Linear(input_size, attention_size, device=device, dtype=dtype)
+        self.query = nn.Linear(attention_size, 1, bias=False, device=device, dtype=dtype)
+
+    def weights(self, values: Tensor, ragged: Ragged) -> Tensor:
+        """The attention weight of every step, ``[N]`` in ragged order; those of a row sum to one."""
+        return ragged_softmax(self.query(self.projection(values).tanh()).squeeze(-1), ragged)
+
+    def forward(self, values: Tensor, ragged: Ragged) -> Tensor:
+        """``[N, F]`` in ragged order to ``[B, F]`` in the caller's order; zeros where a row has no step."""
+        return _weighted_sum(values, self.weights(values, ragged), ragged)
