@@ -97,7 +97,7 @@ def worst_mistakes(
     predicted = matrix.argmax(axis=1)
     confidence = matrix.max(axis=1)
     wrong = np.flatnonzero(predicted != truth)
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][: max(0, most)]
+    worst: list[int] = wrong[np.argsort(-confidence[wrong], kind="stable")][: max(0, most)].tolist()
     return [
         Mistake(
             text=texts[i],

@@ -72,7 +72,6 @@ def learning_curves(history: Sequence[Mapping[str, Any]], best_epoch: int | None
             axes.axvline(best_epoch, color=_MUTED, linewidth=1, linestyle=(0, (2, 3)), label="kept", zorder=0)
         margin = max(0.4, 0.04 * (epochs[-1] - epochs[0]))
         axes.set_xlim(epochs[0] - margin, epochs[-1] + margin)
-        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("epoch", color=_MUTED)
         axes.margins(y=0.12)
         if percent:
@@ -173,7 +172,6 @@ def length_histogram(token_lengths: Mapping[str, Sequence[int]], max_tokens: int
         axes.axvline(max_tokens, color=_MUTED, linewidth=1.2, linestyle=(0, (2, 3)), label="cut here")
     axes.set_xlim(0, edges[-1])
     axes.set_ylim(bottom=0)
-    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("tokens", color=_MUTED)
     _percent_axis(axes)
     _title(axes, "Share of texts by length")
@@ -197,6 +195,7 @@ def _figure(
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelsize=_FONT_SIZE, labelcolor=_MUTED, pad=6)
     axes.xaxis.label.set_fontsize(_FONT_SIZE)
+    axes.xaxis.set_major_locator(require("matplotlib.ticker", "train").MaxNLocator(nbins=8, integer=True))
     return figure, axes
 
 

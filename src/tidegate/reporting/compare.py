@@ -1,0 +1,86 @@
+"""What a network is measured against: a bag of words and bigrams with a linear classifier."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tidegate.data.sources import TextExamples
+from tidegate.data.text import TOKENIZERS, prepare
+from tidegate.errors import DataError, RecipeError, nearest, require
+
+_NAMES = {
+    "words": "TF-IDF of words and bigrams + logistic regression",
+    "characters": "TF-IDF of characters and character bigrams + logistic regression",
+    "jieba": "TF-IDF of Chinese words and bigrams + logistic regression",
+}
+_MANY_TEXTS = 1000
+
+
+def tfidf_baseline(train: TextExamples, test: TextExamples, *, tokenizer: str = "words") -> dict[str, Any]:
+    """Train and judge the baseline that a network on text has to beat; seconds of work, and the same each time.
+
+    Unigrams and bigrams of tidegate's own tokens, in lower case and without punctuation marks, weighted by
+    (1 + ln tf) idf, then logistic regression with C=10. From 1,000 training texts on, terms of one single text are left
+    out. Marks are dropped and rare terms left out because both were better on the validation parts of the bundled
+    reviews; no test set had a say.
+
+    Args:
+        train: labelled training texts, of two classes at least.
+        test: labelled texts to judge it on.
+        tokenizer: ``"words"``, ``"characters"`` or ``"jieba"``.
+
+    Returns:
+        ``name`` (what it is, in words), ``accuracy``, ``macro_f1``, ``seconds`` (training and testing) and
+        ``vocabulary`` (number of terms).
+
+    Raises:
+        DataError: labels are missing, the training set has one class only, or a set holds no text or no term.
+        RecipeError: there is no such tokenizer.
+    """
+    if tokenizer not in _NAMES:
+        raise RecipeError(
+            f"tokenizer={tokenizer!r}: the baseline knows {', '.join(_NAMES)}.{nearest(tokenizer, _NAMES)}"
+        )
+    for name, examples in (("training", train), ("test", test)):
+        if examples.labels is None or not examples.labels:
+            labels = "without" if examples.labels is None else "with"
+            raise DataError(f"the baseline needs labelled {name} texts, found {len(examples)} texts {labels} labels")
+    if len(set(train.labels or ())) < 2:
+        raise DataError(f"the baseline needs training texts of two classes at least, found {set(train.labels or ())}")
+    features = require("sklearn.feature_extraction.text", "train")
+    linear = require("sklearn.linear_model", "train")
+    skm = require("sklearn.metrics", "train")
+
+    start = time.perf_counter()
+    vectorizer = features.TfidfVectorizer(
+        preprocessor=_prepare,
+        tokenizer=_terms(tokenizer),
+        token_pattern=None,
+        ngram_range=(1, 2),
+        min_df=2 if len(train) >= _MANY_TEXTS else 1,
+        sublinear_tf=True,
+    )
+    try:
+        matrix = vectorizer.fit_transform(train.texts)
+    except ValueError as error:
+        raise DataError(f"the {len(train)} training texts hold no term for the baseline: {error}") from None
+    classifier = linear.LogisticRegression(C=10, max_iter=1000).fit(matrix, train.labels)
+    predicted = classifier.predict(vectorizer.transform(test.texts))
+    return {
+        "name": _NAMES[tokenizer],
+        "accuracy": float(skm.accuracy_score(test.labels, predicted)),
+        "macro_f1": float(skm.f1_score(test.labels, predicted, average="macro", zero_division=0.0)),
+        "seconds": time.perf_counter() - start,
+        "vocabulary": len(vectorizer.vocabulary_),
+    }
+
+
+def _prepare(text: str) -> str:
+    return prepare(text, lowercase=True, html=True, normalization="NFKC")
+
+
+def _terms(tokenizer: str) -> Callable[[str], list[str]]:
+    tokenize = TOKENIZERS[tokenizer]
+    return lambda text: [token for token in tokenize(text) if any(character.isalnum() for character in token)]
