@@ -78,12 +78,12 @@ def make_batch(
     lengths = torch.tensor([len(row) for row in ids], dtype=torch.int64)
     joined = np.concatenate([np.asarray(row, dtype=np.int64) for row in ids])
     ragged = ragged_from_lengths(lengths)
-    rows = torch.arange(len(ids)) if origin is None else torch.as_tensor(origin, dtype=torch.int64)
+    rows = torch.arange(len(ids)) if origin is None else _tensor(origin).to(torch.int64)
     batch = Batch(
         from_batch_major(torch.from_numpy(joined), ragged),
         ragged,
-        None if targets is None else torch.as_tensor(targets),
-        None if weights is None else torch.as_tensor(weights, dtype=torch.float32),
+        None if targets is None else _tensor(targets),
+        None if weights is None else _tensor(weights).to(torch.float32),
         rows,
     )
     for name in ("targets", "weights", "origin"):
@@ -91,6 +91,11 @@ def make_batch(
         if given is not None and given.shape[:1] != (len(ids),):
             raise DataError(f"{name} must be one a row: expected {len(ids)}, found shape {tuple(given.shape)}")
     return batch
+
+
+def _tensor(values: ArrayLike | Tensor) -> Tensor:
+    # A copy: torch warns of arrays that are read-only, as those of joblib's workers are.
+    return values if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
 
 
 class LengthBucketedSampler:

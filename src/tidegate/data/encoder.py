@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -90,7 +90,8 @@ class TextEncoder:
             texts: The training texts.
             tokenizer, lowercase, strip_html, normalization, max_tokens, truncation: As the attributes.
             max_vocabulary: The largest number of ids, that of unknown tokens included.
-            min_count: Tokens that occur less often in what is kept of the texts are unknown.
+            min_count: Tokens that occur less often in what ``max_tokens`` keeps of the texts are unknown. For
+                ``"bpe"``, pairs that occur less often in the whole texts are not merged.
             progress: Called now and then with the number of texts done and of all.
 
         Raises:
@@ -139,6 +140,13 @@ class TextEncoder:
         }
         unfitted = cls(**settings, vocabulary=Vocabulary([UNKNOWN]))
         unfitted._check_settings()
+        # NumPy's numbers, which grids of scikit-learn hold, are none that JSON writes.
+        settings |= {
+            "lowercase": bool(lowercase),
+            "strip_html": bool(strip_html),
+            "max_tokens": None if max_tokens is None else int(max_tokens),
+        }
+        unfitted = replace(unfitted, **settings)
         texts = _checked_texts(texts)
         if not texts:
             raise DataError("expected texts to learn a vocabulary from, found none")
@@ -168,7 +176,7 @@ class TextEncoder:
         counts = Counter(dict(zip(seen, _total_counts(encoded.ids, len(seen)), strict=True)))
         vocabulary = Vocabulary.from_counts(counts, max_size=max_vocabulary, min_count=min_count)
         ids = np.array(vocabulary.encode(seen), dtype=np.int64)
-        encoder = TextEncoder(**{**self._settings(), "vocabulary": vocabulary})
+        encoder = replace(self, vocabulary=vocabulary)
         return encoder, Encoded([ids[numbers] for numbers in encoded.ids], encoded.truncated, encoded.longest)
 
     def prepare(self, text: str) -> str:

@@ -46,6 +46,8 @@ _HTML_DROPPED = [
 ]
 _HTML_DOCTYPE = re.compile(r"<!doctype\b[^<>]*>", re.IGNORECASE)
 _NOT_TEXT = re.compile("[\x00-\x08\x0e-\x1b\x7f\ud800-\udfff]")
+# Soft hyphens, zero-width blanks and marks of direction, which pages leave inside words.
+_INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 
 
 def strip_html(text: str) -> str:
@@ -80,14 +82,17 @@ def _replace_tag(match: re.Match[str]) -> str:
 def prepare(text: str, *, lowercase: bool, html: bool, normalization: str | None) -> str:
     """Text as the tokenisers take it: HTML stripped, Unicode normalised, in lower case.
 
-    Control characters, NUL among them, become blanks, and halves of surrogate pairs, which no file can hold, U+FFFD.
+    Control characters, NUL among them, become blanks, halves of surrogate pairs, which no file can hold, U+FFFD, and
+    invisible marks such as the zero-width blank are left out.
     """
     if html:
         text = strip_html(text)
     if _NOT_TEXT.search(text):
         text = _NOT_TEXT.sub(lambda match: "\ufffd" if match[0] >= "\ud800" else " ", text)
-    if normalization is not None and not text.isascii():
-        text = unicodedata.normalize(normalization, text)  # pyright: ignore[reportArgumentType]
+    if not text.isascii():
+        text = _INVISIBLE.sub("", text)
+        if normalization is not None:
+            text = unicodedata.normalize(normalization, text)  # pyright: ignore[reportArgumentType]
     return text.lower() if lowercase else text
 
 
