@@ -104,7 +104,8 @@ class _Gru(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor, Tensor]) -> None:
-        x, h_0, batch_sizes, previous_row, ctx.reset_after, _, *parameters = inputs
+        x, h_0, batch_sizes, previous_row, reset_after, _, *parameters = inputs
+        ctx.reset_after = reset_after
         hidden, _, saved = output
         ctx.mark_non_differentiable(saved)
         ctx.set_materialize_grads(True)
@@ -113,7 +114,9 @@ class _Gru(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor, grad_h_n: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         x, h_0, batch_sizes, previous_row, output, saved, *parameters = ctx.saved_tensors
-        grad_x, grad_h_0, *grads = _GruBackward.apply(
+        # Dynamo binds a Function inside a backward wrongly, and nobody differentiates a compiled backward again.
+        gradients = _GruBackward.forward if torch.compiler.is_compiling() else _GruBackward.apply
+        grad_x, grad_h_0, *grads = gradients(
             grad_output, grad_h_n, x, h_0, batch_sizes, previous_row, output, saved, ctx.reset_after, *parameters
         )  # pyright: ignore[reportGeneralTypeIssues]
         grads = [None if parameter is None else grad for grad, parameter in zip(grads, parameters, strict=True)]
@@ -171,8 +174,8 @@ class _GruBackward(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
-        *tensors, ctx.reset_after = inputs[:9]
-        ctx.save_for_backward(*tensors, *inputs[9:])
+        ctx.reset_after = inputs[8]
+        ctx.save_for_backward(*inputs[:8], *inputs[9:])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
