@@ -1,0 +1,441 @@
+"""The recipe: one YAML file that says which data, which model and which training, read strictly.
+
+The sections text, model and training hold the estimator's arguments of the same names. No default stands here: a key
+that a recipe leaves out is not passed, and the estimator's signature decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+from typing_extensions import TypedDict
+
+from tidegate.data.bundled import PREFIX, bundled_path
+from tidegate.errors import DataError, RecipeError, nearest
+from tidegate.located_yaml import Document, KeyPath, dotted, dump_document, parse_document, read_document
+
+SECTIONS = ("text", "model", "training")
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Data(TypedDict, total=False):
+    """Which texts to learn from: ``source`` (bundled, or a file with a split column), or ``train`` and its fellows."""
+
+    __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
+    source: str
+    train: str
+    validation: str
+    test: str
+    text: str
+    label: str
+    split: str
+
+
+class Text(TypedDict, total=False):
+    """How a text becomes tokens."""
+
+    __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
+    tokenizer: Literal["words", "characters", "bpe", "jieba"]
+    lowercase: bool
+    strip_html: bool
+    normalization: Literal["NFKC", "NFC", "NFD", "NFKD"] | None
+    max_tokens: Count | None
+    truncation: Literal["head", "tail", "ends"]
+    max_vocabulary: Count
+    min_count: Count
+
+
+class Model(TypedDict, total=False):
+    """What the network is."""
+
+    __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
+    cell: Literal["gru", "lstm", "rnn"]
+    embedding_size: Count
+    hidden_size: Count
+    num_layers: Count
+    bidirectional: bool
+    pooling: Literal["last", "mean", "max", "attention"]
+    dropout: Rate
+    embedding_dropout: Rate
+    word_dropout: Rate
+
+
+class Training(TypedDict, total=False):
+    """How the network learns."""
+
+    __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    batch_size: Count
+    max_epochs: Count
+    patience: Count
+    monitor: Literal["accuracy", "loss"]
+    validation_fraction: Rate
+    gradient_clip: Annotated[float, Field(gt=0)] | None
+    random_state: Annotated[int, Field(ge=0, lt=2**32)] | None
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
+    verbose: bool | None
+
+
+class BaselineOptions(TypedDict, total=False):
+    """How the TF-IDF baseline reads a text; left out, it follows ``text.tokenizer``."""
+
+    __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
+    tokenizer: Literal["words", "characters", "jieba"]
+
+
+def _baseline_switch(value: object) -> object:
+    return value if not isinstance(value, bool) else {} if value else None
+
+
+class Output(BaseModel):
+    """What a run leaves beside the model."""
+
+    model_config = _STRICT
+    report: bool = True
+    baseline: Annotated[BaselineOptions | None, BeforeValidator(_baseline_switch)] = None
+    title: str | None = None
+    try_: Annotated[list[str], Field(alias="try")] = []
+
+
+class Sections(BaseModel):
+    """A whole recipe."""
+
+    model_config = _STRICT
+    task: Literal["text-classification"]
+    data: Data
+    text: Text = {}
+    model: Model = {}
+    training: Training = {}
+    output: Output = Output()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe that was read and found valid.
+
+    Attributes:
+        path: Its file.
+        data_folder: The folder that its data paths are relative to.
+        sections: Its values.
+        document: The same as plain values, with the place of each.
+    """
+
+    path: Path
+    data_folder: Path
+    sections: Sections
+    document: Document
+
+    @property
+    def name(self) -> str:
+        """The stem of the file, by which runs are filed."""
+        return self.path.stem
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The estimator's arguments that the recipe sets."""
+        return {**self.sections.text, **self.sections.model, **self.sections.training}
+
+    @property
+    def bundled(self) -> str | None:
+        """Name of the bundled data set that ``data.source`` asks for, if it does."""
+        source = self.sections.data.get("source", "")
+        return source.removeprefix(PREFIX) if source.startswith(PREFIX) else None
+
+    def data_path(self, key: str) -> Path | None:
+        """The file or folder that a key of the section data names, or None where the recipe has no such key."""
+        value = dict(self.sections.data).get(key)
+        return None if value is None else (self.data_folder / str(value)).resolve()
+
+    def resolved(self, arguments: Mapping[str, Any]) -> str:
+        """The recipe as YAML with the data's full paths and every argument, defaults too, so that it repeats the run.
+
+        Args:
+            arguments: All of the estimator's arguments, as its ``get_params()`` gives them.
+        """
+        data = {
+            key: str(self.data_path(key)) if key in _PATHS and not self.bundled else value
+            for key, value in self.sections.data.items()
+        }
+        output = self.sections.output.model_dump(by_alias=True, exclude_unset=True)
+        if "baseline" in output:
+            output["baseline"] = False if output["baseline"] is None else output["baseline"] or True
+        values: dict[str, Any] = {"task": self.sections.task, "data": data}
+        for section in SECTIONS:
+            names = section_keys(section)
+            values[section] = {name: value for name, value in arguments.items() if name in names}
+        if self.bundled or "validation" in data:
+            values["training"].pop("validation_fraction", None)
+        return dump_document(
+            {**values, "output": output},
+            f"The recipe {self.path.name} with every option of the run.\nRepeat the run: tidegate train <this file>",
+        )
+
+
+_PATHS = ("source", "train", "validation", "test")
+_MODELS: dict[str, Any] = {"data": Data, "text": Text, "model": Model, "training": Training, "output": Output}
+
+
+def section_keys(section: str) -> tuple[str, ...]:
+    """The legal keys of a section, in their order."""
+    model = _MODELS[section]
+    if section == "output":
+        return tuple(info.alias or name for name, info in Output.model_fields.items())
+    return tuple(name for name in model.__annotations__ if not name.startswith("__"))
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Name -> file of the recipes that ship in the package."""
+    folder = Path(str(resources.files("tidegate.recipes")))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_recipe(name: str | Path) -> Path:
+    """The file of a recipe, given by its path or by the name of one that ships.
+
+    Raises:
+        RecipeError: There is no such file; the message names the nearest one.
+    """
+    path, shipped = Path(name), shipped_recipes()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise RecipeError(f"{path}: expected a recipe (a YAML file), found a folder.")
+    if str(name) in shipped:
+        return shipped[str(name)]
+    siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise RecipeError(
+        f"{path}: no such recipe.{nearest(path.name, siblings) or nearest(path.stem, shipped)} "
+        f"Give the path of a YAML file, or one that ships: {', '.join(shipped)}."
+    )
+
+
+def load_recipe(
+    name: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    data_dir: str | Path | None = None,
+    check_files: bool = True,
+) -> Recipe:
+    """Read a recipe and check every key, type, range and file.
+
+    Args:
+        name: Path of a YAML file, or the name of a recipe that ships.
+        overrides: Values that go over those of the file, as ``"model.hidden_size=256"``; the value is YAML.
+        data_dir: Folder that data paths are relative to; None takes the recipe's own.
+        check_files: Whether the data files must be there.
+
+    Raises:
+        RecipeError: With one line for each thing wrong: where, key path, what was expected and found, nearest name.
+    """
+    path = find_recipe(name)
+    document = read_document(path)
+    if document.value is None:
+        raise RecipeError(f"{path}: the recipe is empty; expected the sections {', '.join(Sections.model_fields)}.")
+    if not isinstance(document.value, dict):
+        raise RecipeError(f"{document.place(())}: expected sections ({_join(Sections.model_fields)}), found no 'key:'.")
+    for override in overrides:
+        document = _override(document, override)
+    try:
+        sections = Sections.model_validate(document.value)
+    except ValidationError as error:
+        found = sorted(error.errors(), key=lambda item: document.rank(item["loc"]))
+        raise RecipeError("\n".join(dict.fromkeys(_explain(item, document) for item in found))) from None
+    recipe = Recipe(path, Path(data_dir) if data_dir is not None else path.parent, sections, document)
+    problems = _data_problems(recipe)
+    if not problems and check_files:
+        problems = _missing_files(recipe, data_dir is None)
+    if problems:
+        raise RecipeError("\n".join(problems))
+    return recipe
+
+
+def _override(document: Document, override: str) -> Document:
+    place = f"--set {override}"
+    name, equals, text = override.partition("=")
+    keys = name.strip().split(".")
+    if not equals or not all(keys):
+        raise RecipeError(f"{place}: expected SECTION.KEY=VALUE, as in model.hidden_size=256.")
+    parsed = parse_document(text, place, numbered=False)
+    value = dict(document.value)
+    inner = value
+    for depth, key in enumerate(keys[:-1], start=1):
+        below = inner.get(key)
+        if below is not None and not isinstance(below, dict):
+            raise RecipeError(f"{place}: {'.'.join(keys[:depth])} is {_found(below)}, which has no keys.")
+        inner[key] = dict(below or {})
+        inner = inner[key]
+    inner[keys[-1]] = parsed.value
+    path = tuple(keys)
+    places = {old: where for old, where in document.places.items() if old[: len(path)] != path}
+    for depth in range(1, len(path)):
+        places.setdefault(path[:depth], place)
+    places |= {(*path, *inside): where for inside, where in parsed.places.items()}
+    return Document(document.name, value, places | {path: place})
+
+
+# --- checks that concern more than one key
+
+
+def _data_problems(recipe: Recipe) -> list[str]:
+    data, bundled = recipe.sections.data, recipe.bundled
+
+    def at(key: str) -> str:
+        return f"{recipe.document.place(('data', key))}: data.{key}"
+
+    if ("source" in data) == ("train" in data):
+        found = "both" if "source" in data else "neither"
+        return [f"{recipe.document.place(('data',))}: data: expected either source or train, found {found}."]
+    problems = []
+    if bundled is not None:
+        try:
+            bundled_path(bundled)
+        except DataError as error:
+            problems.append(f"{at('source')}: {error}")
+    if "source" in data:
+        idle = ["validation", "test"] + (["text", "label", "split"] if bundled is not None else [])
+        reason = "data.source brings its own" if bundled is None else "the bundled data bring their own"
+    else:
+        idle, reason = ["split"], "data.train and its fellows are the splits"
+    problems += [f"{at(key)} has no effect: {reason}. Remove it." for key in idle if key in data]
+    fraction = ("training", "validation_fraction")
+    if "validation_fraction" in recipe.sections.training and (bundled is not None or "validation" in data):
+        problems.append(
+            f"{recipe.document.place(fraction)}: {dotted(fraction)} has no effect: the data have a validation part. "
+            "Remove one of the two."
+        )
+    return problems
+
+
+def _missing_files(recipe: Recipe, beside_recipe: bool) -> list[str]:
+    problems = []
+    for key in _PATHS:
+        path = recipe.data_path(key)
+        if path is None or recipe.bundled is not None or path.exists():
+            continue
+        siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
+        problems.append(
+            f"{recipe.document.place(('data', key))}: data.{key}: expected a file or folder, found none at {path}."
+            f"{nearest(path.name, siblings)} Paths are relative to "
+            + (
+                f"the recipe ({recipe.data_folder}); --data-dir names another folder."
+                if beside_recipe
+                else "--data-dir."
+            )
+        )
+    return problems
+
+
+# --- wording
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "list_type": "a list",
+    "string_pattern_mismatch": "auto, cpu or cuda",
+    "dict_type": "a section (keys with values)",
+    "model_type": "a section (keys with values)",
+    "model_attributes_type": "a section (keys with values)",
+    "typed_dict_type": "a section (keys with values)",
+}
+_BOUNDS = {
+    "greater_than": ("gt", "greater than"),
+    "greater_than_equal": ("ge", "of at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "of at most"),
+}
+
+
+def _explain(error: ErrorDetails, document: Document) -> str:
+    kind, path, context = error["type"], error["loc"], error.get("ctx", {})
+    place, name = document.place(path), dotted(path)
+    if kind == "extra_forbidden":
+        return f"{place}: {_unknown_key(path)}"
+    if kind == "missing":
+        return f"{place}: the key {name} is missing.{_purpose(path)}"
+    suffix = " or null" if _nullable(path) else ""
+    found = _found(error["input"])
+    if kind == "literal_error":
+        legal = [*_literals(path), *(["null"] if suffix else [])]
+        guess = nearest(str(error["input"]), legal)
+        return f"{place}: {name}: expected {_join(legal)}, found {found}.{guess}"
+    if kind in _BOUNDS:
+        key, words = _BOUNDS[kind]
+        return f"{place}: {name}: expected a number {words} {context[key]}{suffix}, found {found}."
+    expected = "true, false or a section" if path == ("output", "baseline") else _EXPECTED.get(kind)
+    if expected is None:
+        return f"{place}: {name}: {error['msg']}; found {found}."
+    return f"{place}: {name}: expected {expected}{suffix}, found {found}."
+
+
+def _unknown_key(path: KeyPath) -> str:
+    parent, key = path[:-1], str(path[-1])
+    if not parent:
+        legal: Iterable[str] = Sections.model_fields
+    elif len(parent) == 1 and parent[0] in _MODELS:
+        legal = section_keys(str(parent[0]))
+    else:
+        legal = BaselineOptions.__annotations__
+    guess = nearest(key, legal)
+    if not guess:
+        homes = [section for section in _MODELS if key in section_keys(section) and (section,) != parent]
+        guess = f" It belongs in the section {homes[0]!r}." if homes else ""
+    where = f"the section {dotted(parent)!r}" if parent else "a recipe"
+    return f"{dotted(path)}: unknown key.{guess} Legal keys of {where}: {', '.join(legal)}."
+
+
+def _purpose(path: KeyPath) -> str:
+    return {
+        ("task",): " Write: task: text-classification",
+        ("data",): " Write for example: data: {source: bundled:reviews_en}",
+    }.get(path, "")  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def _annotation(path: KeyPath) -> Any:
+    if path == ("task",):
+        return get_type_hints(Sections)["task"]
+    if len(path) == 2 and path[0] in ("text", "model", "training"):
+        return get_type_hints(_MODELS[str(path[0])]).get(str(path[1]))
+    if path == ("output", "baseline", "tokenizer"):
+        return get_type_hints(BaselineOptions)["tokenizer"]
+    return get_type_hints(Output).get(str(path[1])) if len(path) == 2 and path[0] == "output" else None
+
+
+def _nullable(path: KeyPath) -> bool:
+    return path[:1] != ("output",) and type(None) in get_args(_annotation(path))
+
+
+def _literals(path: KeyPath) -> list[str]:
+    annotation = _annotation(path)
+    options = [annotation, *get_args(annotation)]
+    return [str(value) for option in options if get_origin(option) is Literal for value in get_args(option)]
+
+
+def _found(value: object) -> str:
+    if value is None:
+        return "nothing (null)"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    if isinstance(value, str):
+        return f"the text {value[:60]!r}"
+    return "a list" if isinstance(value, list) else "a section" if isinstance(value, dict) else repr(value)[:60]
+
+
+def _join(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last
