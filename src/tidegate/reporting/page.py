@@ -32,7 +32,7 @@ def render_page(facts: RunFacts) -> str:
         f'<header><p class="kind">tidegate training report</p><h1>{_text(facts.title)}</h1></header>',
         _headline(facts),
         _notes(facts),
-        _section("Test set by class", _per_class(facts), _confusion(facts)),
+        _section("Test set by class", _by_class(facts)),
         _section("Worst mistakes", _mistakes(facts)),
         _section("Learning curves", _curves(facts)),
         _section("Data", _counts(facts), _lengths(facts)),
@@ -70,10 +70,10 @@ def _headline(facts: RunFacts) -> str:
         return f"{100 * (value - start) / (end - start):.2f}%"
 
     scale = "".join(
-        f'<div class="name">{_text(name)}</div><div class="track">'
+        f'<div class="row"><div class="name">{_text(name)}</div><div class="track">'
         f'<div class="range{kind}" style="left:{place(left)};right:{place(start + end - right)}"></div>'
         f'<div class="dot{kind}" style="left:{place(value)}"></div></div>'
-        f'<div class="value">{_percent(value)}</div>'
+        f'<div class="value">{_percent(value)}</div></div>'
         for name, value, left, right, kind in rows
     )
     tiles = [
@@ -106,11 +106,11 @@ def _verdict(accuracy: float, other: float, count: int) -> str:
     if round(abs(100 * difference), 1) == 0.0:
         return "The model and the baseline are equally accurate here."
     side = "above" if difference > 0 else "below"
-    if abs(difference) < 2 * error:
-        doubt = f"less than two standard errors of such a difference ({100 * error:.1f} each), so not a sure one."
-    else:
-        doubt = f"more than two standard errors of such a difference ({100 * error:.1f} each)."
-    return f"The model stands {points} {side} the baseline: {doubt}"
+    sure = "" if abs(difference) >= 2 * error else ", so it is not sure that one is better"
+    return (
+        f"The model stands {points} {side} the baseline; the standard error of such a difference is "
+        f"{100 * error:.1f} points{sure}."
+    )
 
 
 def _notes(facts: RunFacts) -> str:
@@ -120,27 +120,20 @@ def _notes(facts: RunFacts) -> str:
     return f'<div class="card notes"><ul>{items}</ul></div>'
 
 
-def _per_class(facts: RunFacts) -> str:
+def _by_class(facts: RunFacts) -> str:
     if not facts.test:
         return ""
+    entries = facts.test["per_class"]
     rows = [
-        (
-            entry["label"],
-            *(_number(entry[key], 3) for key in ("precision", "recall", "f1")),
-            f"{entry['support']:,}",
-        )
-        for entry in facts.test["per_class"]
+        (entry["label"], *(_number(entry[key], 3) for key in ("precision", "recall", "f1")), f"{entry['support']:,}")
+        for entry in entries
     ]
-    return _card(_table(("label", "precision", "recall", "F1", "test texts"), rows))
-
-
-def _confusion(facts: RunFacts) -> str:
-    if not facts.test:
-        return ""
-    classes = [entry["label"] for entry in facts.test["per_class"]]
-    drawing = plots.confusion_matrix(facts.test["confusion"], classes)
+    table = _card(_table(("label", "precision", "recall", "F1", "texts"), rows))
+    drawing = plots.confusion_matrix(facts.test["confusion"], [entry["label"] for entry in entries])
+    wide = len(entries) > 4
     caption = "Each row is a right label, each column what the model said; shades are shares of the row."
-    return _figure(drawing, caption, wide=len(classes) > 8)
+    figure = _figure(drawing, caption, wide=wide)
+    return table + figure if wide else f'<div class="grid two">{table}{figure}</div>'
 
 
 def _mistakes(facts: RunFacts) -> str:
@@ -233,18 +226,19 @@ def _lengths(facts: RunFacts) -> str:
     if not lengths:
         return ""
     limit = _max_tokens(facts.recipe)
-    quantiles = {"half have up to": 0.5, "90% up to": 0.9, "99% up to": 0.99, "longest": 1.0}
+    quantiles = {"median": 0.5, "90%": 0.9, "99%": 0.99, "longest": 1.0}
     rows = [
         (split, *(f"{int(np.quantile(values, q, method='higher')):,}" for q in quantiles.values()))
         for split, values in lengths.items()
     ]
-    caption = "Tokens of a text before truncation; the last bar gathers everything longer."
+    caption = "Share of texts by their number of tokens, before truncation; the last bar gathers everything longer."
     if limit is not None:
         beyond = sum(int((np.asarray(values) > limit).sum()) for values in lengths.values())
         total = sum(len(values) for values in lengths.values())
         caption += f" Texts are cut at {limit:,} tokens, which shortens {beyond:,} of {total:,}."
     figure = _figure(plots.length_histogram(lengths, limit), caption)
-    return figure + _card(_table(("tokens", *quantiles), rows))
+    table = _card(_table(("tokens", *quantiles), rows))
+    return f'<div class="grid two">{figure}{table}</div>'
 
 
 def _recipe(facts: RunFacts) -> str:
@@ -256,7 +250,7 @@ def _recipe(facts: RunFacts) -> str:
         f'<div class="card"><h3>{_text(name)}</h3>{_pairs(values)}</div>' for name, values in groups.items() if values
     )
     source = yaml.safe_dump(json_safe(facts.recipe), allow_unicode=True, sort_keys=False, width=100)
-    return f'<div class="grid">{cards}</div><details><summary>As YAML</summary><pre>{_text(source)}</pre></details>'
+    return f'<div class="columns">{cards}</div><details><summary>As YAML</summary><pre>{_text(source)}</pre></details>'
 
 
 def _timing(facts: RunFacts) -> str:

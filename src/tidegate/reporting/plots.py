@@ -152,7 +152,7 @@ def length_histogram(token_lengths: Mapping[str, Sequence[int]], max_tokens: int
     top = max(1, math.ceil(float(np.quantile(everything, 0.995))))
     width = max(1, math.ceil(top / 40))
     edges = np.arange(0, top + 2 * width, width)
-    figure, axes = _figure(880, 280, left=52, right=16, top=34, bottom=44)
+    figure, axes = _figure(430, 270, left=52, right=16, top=34, bottom=44)
     names = []
     for place, (name, lengths) in enumerate(splits.items()):
         heights, _ = np.histogram(np.minimum(lengths, edges[-1] - 1), bins=edges)
@@ -163,18 +163,17 @@ def length_histogram(token_lengths: Mapping[str, Sequence[int]], max_tokens: int
             color=_SERIES[series],
             linewidth=1.8,
             linestyle=_DASHES[series],
-            label=_placeholder(place, _shortened(name, 24)),
+            label=_placeholder(place, _shortened(name, 12)),
         )
         if place == 0:
             axes.stairs(heights / len(lengths), edges, fill=True, color=_SERIES[series], alpha=0.22)
-        names.append(_shortened(name, 24))
+        names.append(_shortened(name, 12))
     if max_tokens is not None and max_tokens <= edges[-1]:
-        axes.axvline(max_tokens, color=_MUTED, linewidth=1.2, linestyle=(0, (2, 3)), label="cut here")
+        axes.axvline(max_tokens, color=_MUTED, linewidth=1.2, linestyle=(0, (2, 3)), label="cut")
     axes.set_xlim(0, edges[-1])
     axes.set_ylim(bottom=0)
     axes.set_xlabel("tokens", color=_MUTED)
     _percent_axis(axes)
-    _title(axes, "Share of texts by length")
     _legend(axes)
     return _svg(figure, "lengths", "Histogram of the texts' numbers of tokens", names)
 
