@@ -1,0 +1,438 @@
+"""The command line: reads arguments, calls a job, prints what it returns."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tidegate.errors import RecipeError, TidegateError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from tidegate.jobs import Prediction, Training
+
+FAILED, MISUSE, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="tidegate",
+    help="Gated recurrent models of text: train them, judge them, put them to use.",
+    epilog="Start here: tidegate train sentiment_en",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+recipes_app = typer.Typer(
+    help="The recipes that ship: list them, or copy one to change it.",
+    epilog="Example: tidegate recipes copy sentiment_en",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(recipes_app, name="recipes")
+
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a recipe that ships.", show_default=False)
+]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A .tg file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A value over the recipe's: --set model.hidden_size=256."),
+]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder that the recipe's data paths are relative to.", show_default=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on standard error.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on standard error.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    if version:
+        import tidegate
+
+        typer.echo(f"tidegate {tidegate.__version__}")
+        raise typer.Exit
+
+
+@app.command(epilog="Example: tidegate train sentiment_en --set model.hidden_size=256 --out runs/large")
+def train(
+    recipe: RecipeName,
+    set_: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; by default a new one under runs/.", show_default=False)
+    ] = None,
+    data_dir: DataDir = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, or with the latest.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that --out holds.")] = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train the model of a recipe, test it, and write the model, its report and its metrics into a folder."""
+    if resume and overwrite:
+        raise typer.BadParameter("--resume goes on with a run and --overwrite replaces it; give one of the two.")
+    with _session(verbose, quiet, debug):
+        from tidegate import jobs
+        from tidegate.config import load_recipe
+
+        loaded = load_recipe(recipe, overrides=set_ or [], data_dir=data_dir)
+        run = jobs.train(
+            loaded,
+            out=out,
+            resume=resume,
+            overwrite=overwrite,
+            verbose=True if verbose else False if quiet else None,
+        )
+        if as_json:
+            _print_json(_training_json(run))
+        if run.interrupted:
+            accuracy = "" if run.validation_accuracy is None else f", validation accuracy {run.validation_accuracy:.4f}"
+            _complain(
+                f"interrupted after {run.epochs} epochs. The best so far (epoch {run.best_epoch}{accuracy}) is in "
+                f"{run.model}. Go on with: tidegate train {recipe} --resume --out {run.folder}"
+            )
+            raise typer.Exit(INTERRUPTED)
+        if not as_json:
+            _print_training(_console(), loaded.sections.output.title or loaded.name, run)
+
+
+@app.command(epilog="Example: tidegate evaluate runs/demo/model.tg bundled:reviews_en")
+def evaluate(
+    model: ModelFile,
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="A CSV, TSV or JSON Lines file, a folder of texts, or bundled:reviews_en.",
+            show_default=False,
+        ),
+    ],
+    text: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
+    label: Annotated[str, typer.Option(help="Column of the labels.")] = "label",
+    part: Annotated[
+        str | None, typer.Option(help="Judge on one part: a value of the split column.", show_default=False)
+    ] = None,
+    split: Annotated[str, typer.Option(help="The split column, for --part.")] = "split",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Judge a saved model on labelled texts."""
+    with _session(debug=debug):
+        import dataclasses
+
+        from tidegate import jobs
+
+        result = jobs.evaluate(model, data, text=text, label=label, part=part, split=split)
+        if as_json:
+            _print_json(dataclasses.asdict(result))
+            return
+        console = _console()
+        _line(console, f"{_accuracy(result.metrics)} on {result.metrics['count']:,} texts of {data}")
+        console.print(_class_table(result.metrics))
+
+
+@app.command(epilog="Example: echo 'not bad at all' | tidegate predict runs/demo/model.tg --json")
+def predict(
+    model: ModelFile,
+    file: Annotated[
+        str, typer.Argument(metavar="[FILE|-]", help="One text a line; - is standard input.", show_default=False)
+    ] = "-",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object a line, with all probabilities.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Label texts as they come: a line of text in, a line out with its label and the probability of it."""
+    with _session(debug=debug):
+        from tidegate import jobs
+        from tidegate.data.files import existing
+
+        with contextlib.ExitStack() as opened:
+            if file == "-":
+                stream = sys.stdin.buffer
+            else:
+                path = existing(Path(file))
+                if path.is_dir():
+                    raise TidegateError(f"{path}: expected a file with a text a line, found a folder.")
+                stream = opened.enter_context(open(path, "rb"))
+            results = jobs.predict(model, jobs.text_batches(stream))
+            if file == "-" and sys.stdin.isatty():
+                typer.echo("Type a text and press Enter; Ctrl-D ends.", err=True)
+            for predictions in results:
+                lines = [_json_line(item) if as_json else _plain_line(item) for item in predictions]
+                sys.stdout.buffer.write("".join(lines).encode("utf-8"))
+                sys.stdout.buffer.flush()
+
+
+@app.command(epilog="Example: tidegate info --json")
+def info(as_json: AsJson = False, debug: Debug = False) -> None:
+    """Show versions, processor, instruction set and threads, and which backend computes what."""
+    with _session(debug=debug):
+        from tidegate.environment import describe_environment
+
+        environment = describe_environment()
+        if as_json:
+            _print_json(environment.to_dict())
+            return
+        console = _console()
+        native = environment.native
+        facts = {
+            "platform": environment.platform,
+            "processor": f"{environment.processor}, {environment.cores} cores for this process",
+            "features": " ".join(environment.features) or "none of those that matter here",
+            "instruction set": f"{native['isa']} (of {', '.join(native['available_isas'])})" if native else "none",
+            "threads": str(native.get("threads", "unknown without torch")) if native else "none",
+        }
+        console.print(_pair_table("machine", facts))
+        console.print(_pair_table("versions", environment.versions))
+        if environment.backends:
+            table = _table("cell", "device", "type", "backend", "note")
+            for row in environment.backends:
+                table.add_row(*(_cell(row[key]) for key in ("cell", "device", "dtype", "backend", "note")))
+            console.print(table)
+        for note in environment.notes:
+            _line(console, f"note: {note}")
+
+
+@app.command(epilog="Example: tidegate validate sentiment.yaml --set training.learning_rate=1e-3")
+def validate(
+    recipe: RecipeName,
+    set_: Overrides = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Check a recipe: every key, type and range, that its data files are there, and their columns."""
+    with _session(debug=debug):
+        from tidegate import jobs
+
+        check = jobs.validate(recipe, overrides=set_ or [], data_dir=data_dir)
+        if as_json:
+            _print_json(
+                {"valid": True, "path": str(check.recipe.path), "data": check.data, "sets": check.recipe.arguments}
+            )
+            return
+        console = _console()
+        _line(console, f"{check.recipe.path}: valid")
+        for part, source in check.data.items():
+            _line(console, f"  data.{part}: {source}")
+
+
+@recipes_app.callback(invoke_without_command=True)
+def _recipes(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_recipes()
+
+
+@recipes_app.command("list", epilog="Example: tidegate recipes list")
+def list_recipes(as_json: AsJson = False, debug: Debug = False) -> None:
+    """List the recipes that ship, each with its command."""
+    with _session(debug=debug):
+        from tidegate import jobs
+
+        found = jobs.list_recipes()
+        if as_json:
+            _print_json(
+                [
+                    {"name": item.name, "purpose": item.purpose, "command": item.command, "path": str(item.path)}
+                    for item in found
+                ]
+            )
+            return
+        console = _console()
+        for item in found:
+            _line(console, f"{item.name}\n  {item.purpose}\n  {item.command}")
+
+
+@recipes_app.command("copy", epilog="Example: tidegate recipes copy sentiment_en my_sentiment.yaml")
+def copy_recipe(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe that ships.", show_default=False)],
+    destination: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="Where to; by default the current folder.", show_default=False),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Copy a recipe that ships, to change the copy."""
+    with _session(debug=debug):
+        from tidegate import jobs
+
+        target = jobs.copy_recipe(name, destination)
+        _line(_console(), f"{target}\nEdit it, then: tidegate train {target}")
+
+
+def main() -> None:
+    """The entry point ``tidegate``."""
+    app(prog_name="tidegate")
+
+
+# --- errors and logging
+
+
+@contextlib.contextmanager
+def _session(verbose: bool = False, quiet: bool = False, debug: bool = False) -> Iterator[None]:
+    """One command: logging on standard error, and one clear message with the right exit code for what goes wrong."""
+    if verbose and quiet:
+        raise typer.BadParameter("give one of --verbose and --quiet.")
+    with _logging(logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO):
+        try:
+            yield
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except KeyboardInterrupt:
+            _complain("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # Whoever read our output has enough. What is buffered must not raise again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except Exception as error:
+            if debug:
+                raise
+            _complain(str(error) if isinstance(error, TidegateError) else _unforeseen(error))
+            raise typer.Exit(MISUSE if isinstance(error, RecipeError) else FAILED) from None
+
+
+def _unforeseen(error: Exception) -> str:
+    return (
+        f"{type(error).__name__}: {error}\nThis error was not foreseen. Run the command again with --debug for the "
+        "traceback, and report it with that."
+    )
+
+
+@contextlib.contextmanager
+def _logging(level: int) -> Iterator[None]:
+    logger = logging.getLogger("tidegate")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter())
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno <= logging.INFO else f"{record.levelname.lower()}: {text}"
+
+
+def _complain(message: str) -> None:
+    typer.echo(f"tidegate: {message}", err=True)
+
+
+# --- printing
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(_clean(text), soft_wrap=True)
+
+
+def _clean(text: str) -> str:
+    """Text from data without what a terminal would obey."""
+    return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
+
+
+def _cell(text: object) -> Any:
+    from rich.text import Text
+
+    return Text(_clean(str(text)))
+
+
+def _table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left")
+    return table
+
+
+def _pair_table(title: str, pairs: dict[str, str]) -> Table:
+    table = _table(title, "")
+    for name, value in pairs.items():
+        table.add_row(_cell(name), _cell(value))
+    return table
+
+
+def _class_table(metrics: dict[str, Any]) -> Table:
+    numbers = ("precision", "recall", "f1", "support")
+    table = _table("label", *numbers, right=numbers)
+    for row in metrics["per_class"]:
+        table.add_row(_cell(row["label"]), *(f"{row[name]:.4f}" for name in numbers[:3]), f"{row['support']:,}")
+    return table
+
+
+def _accuracy(metrics: dict[str, Any]) -> str:
+    return (
+        f"accuracy {metrics['accuracy']:.4f} ± {metrics['standard_error']:.4f}, macro F1 {metrics['macro_f1']:.4f}, "
+        f"log loss {metrics['log_loss']:.4f}"
+    )
+
+
+def _print_training(console: Console, title: str, run: Training) -> None:
+    chosen = "" if run.validation_accuracy is None else f", validation accuracy {run.validation_accuracy:.4f}"
+    _line(console, f"\n{title}\n  best of {run.epochs} epochs: {run.best_epoch}{chosen}; {run.seconds:.0f} s in all")
+    if run.test is not None:
+        _line(console, f"  test {_accuracy(run.test)} on {run.test['count']:,} texts")
+    if run.baseline is not None:
+        _line(console, f"  baseline accuracy {run.baseline['accuracy']:.4f}: {run.baseline['name']}")
+    if run.test is not None:
+        console.print(_class_table(run.test))
+    if run.predictions:
+        _line(console, "Sentences it never saw:")
+        for item in run.predictions:
+            label = _clean(str(item.label))
+            _line(console, f"  {label} {item.probabilities[str(item.label)]:.3f}  {item.text}")
+        _line(console, "")
+    if run.report is not None:
+        _line(console, f"Report  {run.report}")
+    _line(console, f"Model   {run.model}")
+
+
+def _training_json(run: Training) -> dict[str, Any]:
+    import dataclasses
+
+    values = dataclasses.asdict(run)
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+
+def _print_json(value: object) -> None:
+    from tidegate.reporting.facts import json_safe
+
+    sys.stdout.buffer.write(json.dumps(json_safe(value), indent=2, ensure_ascii=False).encode("utf-8") + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _json_line(prediction: Prediction) -> str:
+    value = {"text": prediction.text, "label": prediction.label, "probabilities": prediction.probabilities}
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def _plain_line(prediction: Prediction) -> str:
+    return f"{prediction.label}\t{prediction.probabilities[str(prediction.label)]:.4f}\n"

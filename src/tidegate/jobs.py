@@ -1,0 +1,465 @@
+"""What each command does, without a terminal: train, evaluate, predict, validate, and the recipes that ship."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import secrets
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from tidegate.config import Recipe, find_recipe, load_recipe, shipped_recipes
+from tidegate.data.bundled import PREFIX, bundled_path, load_reviews
+from tidegate.data.sources import align_labels, read_records, read_text_examples
+from tidegate.errors import DataError, RecipeError, TidegateError, require
+from tidegate.recipe_data import Splits, data_notes, read_splits
+from tidegate.run_folder import MODEL_FILE, RECIPE_FILE, prepare_run_folder, write_text
+
+if TYPE_CHECKING:
+    from tidegate.estimators.text_classifier import TextClassifier
+
+Label = str | int
+
+_READ_BYTES = 1 << 16
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of a text: the most probable label, and the probability of each."""
+
+    text: str
+    label: Label
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training run left.
+
+    Attributes:
+        folder: The run's folder.
+        model: The bundle of the best epoch.
+        report: The HTML report, if one was asked for and the run was finished.
+        epochs: Epochs that were finished.
+        best_epoch: The one whose weights were kept.
+        validation_accuracy: Its accuracy on the validation data, if there are any.
+        test: ``classification_metrics`` on the test data, if there are any.
+        baseline: Name, accuracy and more of the TF-IDF baseline, if one was asked for.
+        predictions: What the model says of the sentences in ``output.try``.
+        notes: Warnings and statements.
+        seconds: Time the run took.
+        interrupted: Whether Ctrl-C ended training; then only the model and the checkpoints are there.
+    """
+
+    folder: Path
+    model: Path
+    report: Path | None
+    epochs: int
+    best_epoch: int
+    validation_accuracy: float | None
+    test: dict[str, Any] | None
+    baseline: dict[str, Any] | None
+    predictions: list[Prediction]
+    notes: list[str]
+    seconds: float
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a saved model does on labelled data: ``metrics`` is the result of ``classification_metrics``."""
+
+    model: str
+    data: str
+    metrics: dict[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Check:
+    """A recipe that was found valid, and what its data files hold."""
+
+    recipe: Recipe
+    data: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ShippedRecipe:
+    """A recipe of the package: its name, the first line of its comment, the command it opens with, and its file."""
+
+    name: str
+    purpose: str
+    command: str
+    path: Path
+
+
+# --- train
+
+
+def train(
+    recipe: Recipe,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    verbose: bool | None = None,
+    runs: str | Path = "runs",
+) -> Training:
+    """Train, judge and save the model of a recipe.
+
+    Args:
+        recipe: What to do.
+        out: Folder of the run; None takes a new one, ``runs/<recipe>/<date and time>``.
+        resume: Whether to go on with the run in ``out``, or with the latest one of this recipe.
+        overwrite: Whether a run that ``out`` already holds may be replaced.
+        verbose: Whether to show progress, over what the recipe says.
+        runs: Folder of the runs that have no ``out``.
+
+    Raises:
+        RecipeError: A setting does not work on this machine.
+        DataError: The data cannot be used; the message names file and line.
+        TidegateError: The folder cannot be written, or there is no run to resume.
+        KeyboardInterrupt: Ctrl-C came before the first epoch was finished, or after training.
+    """
+    started = time.perf_counter()
+    require("torch", "train")
+    require("lightning", "train")
+    from tidegate.estimators.text_classifier import TextClassifier
+
+    arguments = dict(recipe.arguments)
+    if verbose is not None:
+        arguments["verbose"] = verbose
+    if not resume and arguments.get("random_state") is None:
+        arguments["random_state"] = secrets.randbits(31)
+    _check_device(recipe, arguments)
+    folder = prepare_run_folder(recipe.name, out, resume=resume, overwrite=overwrite, runs=Path(runs))
+    notes: list[str] = []
+    splits = read_splits(recipe)
+    notes += data_notes(splits)
+    for note in notes:
+        _log.warning(note)
+    timing = {"reading": time.perf_counter() - started}
+    counts = ", ".join(f"{len(examples):,} {name}" for name, examples in splits.parts().items())
+    _log.info("read %s texts; the run goes to %s", counts, folder)
+
+    model = TextClassifier(**arguments)
+    if not resume:
+        write_text(folder / RECIPE_FILE, recipe.resolved(model.get_params()))
+    interrupted = False
+    with _noted_warnings(notes):
+        try:
+            validation = splits.validation
+            model.fit(
+                splits.train.texts,
+                splits.train.labels,
+                validation_data=None if validation is None else (validation.texts, validation.labels),
+                run_folder=folder,
+                resume=resume,
+            )
+        except KeyboardInterrupt:
+            if not hasattr(model, "network_"):
+                raise
+            interrupted = True
+    write_text(folder / RECIPE_FILE, recipe.resolved({**model.get_params(), "random_state": model.random_state_}))
+    model_file = model.save(folder / MODEL_FILE)
+    best = model.history_[model.best_epoch_ - 1]
+    result = Training(
+        folder=folder,
+        model=model_file,
+        report=None,
+        epochs=len(model.history_),
+        best_epoch=model.best_epoch_,
+        validation_accuracy=best["validation_accuracy"],
+        test=None,
+        baseline=None,
+        predictions=[],
+        notes=notes,
+        seconds=time.perf_counter() - started,
+        interrupted=interrupted,
+    )
+    return result if interrupted else _judge(recipe, model, splits, result, timing, started)
+
+
+def _judge(
+    recipe: Recipe, model: TextClassifier, splits: Splits, run: Training, timing: dict[str, float], started: float
+) -> Training:
+    """Test metrics, baseline, report and predictions of a model that was just trained."""
+    from tidegate.environment import describe_environment
+    from tidegate.located_yaml import parse_document
+    from tidegate.reporting.metrics import classification_metrics, worst_mistakes
+    from tidegate.reporting.report import RunFacts, write_report
+
+    output, classes, notes = recipe.sections.output, model.classes_.tolist(), list(run.notes)
+    timing |= model.timing_
+    test = baseline = None
+    mistakes: Sequence[Any] = ()
+    if splits.test is not None:
+        _log.info("testing on %s texts", f"{len(splits.test):,}")
+        with _timed(timing, "test"):
+            probabilities = model.predict_proba(splits.test.texts)
+            test = classification_metrics(splits.test.labels or [], probabilities, classes)
+            mistakes = worst_mistakes(
+                splits.test.texts, splits.test.labels or [], probabilities, classes, splits.test.origins
+            )
+        _add_metrics(run.model, {"test": test})
+        if output.baseline is not None:
+            from tidegate.reporting.compare import tfidf_baseline
+
+            _log.info("training the TF-IDF baseline")
+            with _timed(timing, "baseline"), _noted_warnings(notes):
+                tokenizer = output.baseline.get("tokenizer") or {"bpe": "words"}.get(model.tokenizer, model.tokenizer)
+                baseline = tfidf_baseline(splits.train, splits.test, tokenizer=tokenizer)
+    elif output.baseline is not None:
+        notes.append("there is no test part, so neither the model nor the baseline was tested")
+    with _timed(timing, "counting tokens"):
+        lengths = {
+            name: [len(model.encoder_.tokenize(text)) for text in examples.texts]
+            for name, examples in splits.parts().items()
+        }
+    notes += _truncation_notes(model, lengths)
+    timing["total"] = time.perf_counter() - started
+    facts = RunFacts(
+        title=output.title or recipe.name,
+        recipe=parse_document((run.folder / RECIPE_FILE).read_text(encoding="utf-8"), RECIPE_FILE).value,
+        counts={name: len(examples) for name, examples in splits.parts().items()},
+        class_counts={name: dict(Counter(examples.labels or [])) for name, examples in splits.parts().items()},
+        token_lengths=lengths,
+        history=model.history_,
+        best_epoch=model.best_epoch_,
+        test=test,
+        baseline=baseline,
+        mistakes=mistakes,
+        timing=timing,
+        environment=describe_environment().summary(),
+        notes=notes,
+    )
+    report = write_report(run.folder, facts)
+    if not output.report:
+        report.unlink()
+    return dataclasses.replace(
+        run,
+        report=report if output.report else None,
+        test=test,
+        baseline=baseline,
+        predictions=_predictions(model, output.try_),
+        notes=notes,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _truncation_notes(model: TextClassifier, lengths: dict[str, list[int]]) -> list[str]:
+    limit = model.max_tokens
+    if limit is None:
+        return []
+    cut = {name: sum(length > limit for length in values) for name, values in lengths.items()}
+    stated = ", ".join(f"{count:,} of {len(lengths[name]):,} {name} texts" for name, count in cut.items() if count)
+    kept = {"head": "first", "tail": "last"}.get(model.truncation)
+    what = f"their {kept} {limit:,} tokens" if kept else f"{limit:,} tokens, the first quarter and the last three,"
+    return [f"longer than max_tokens={limit} were {stated}; the model reads {what}"] if stated else []
+
+
+def _check_device(recipe: Recipe, arguments: dict[str, Any]) -> None:
+    from tidegate.estimators.base import resolve_device
+
+    try:
+        resolve_device(arguments.get("device", "auto"))
+    except ValueError as error:
+        raise RecipeError(f"{recipe.document.place(('training', 'device'))}: training.device: {error}") from None
+
+
+def _add_metrics(path: Path, metrics: dict[str, Any]) -> None:
+    from tidegate.deploy.bundle import load_bundle, save_bundle
+
+    bundle = load_bundle(path)
+    save_bundle(path, dataclasses.replace(bundle, metrics={**bundle.metrics, **metrics}))
+
+
+@contextlib.contextmanager
+def _timed(timing: dict[str, float], name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    timing[name] = time.perf_counter() - started
+
+
+@contextlib.contextmanager
+def _noted_warnings(notes: list[str]) -> Iterator[None]:
+    """Warnings for the user go to the notes and the log, once each; those for programmers pass."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        finally:
+            texts = dict.fromkeys(str(item.message) for item in caught if issubclass(item.category, UserWarning))
+            for text in texts:
+                _log.warning(text)
+            notes += texts
+
+
+# --- evaluate, predict
+
+
+def evaluate(
+    model: str | Path,
+    data: str,
+    *,
+    text: str = "text",
+    label: str = "label",
+    part: str | None = None,
+    split: str = "split",
+) -> Evaluation:
+    """Judge a saved model on labelled data.
+
+    Args:
+        model: A ``.tg`` file.
+        data: A file or folder of texts, or ``bundled:reviews_en``.
+        text, label, split: Columns of the file.
+        part: The part to judge on: a value of the column ``split``. None takes the whole file, or the test part of
+            bundled data.
+
+    Raises:
+        BundleError: The model cannot be read.
+        DataError: The data cannot be read, or have a label that the model does not know.
+    """
+    started = time.perf_counter()
+    estimator = _load(model)
+    from tidegate.reporting.metrics import classification_metrics
+
+    if data.startswith(PREFIX):
+        language = bundled_path(data).name.split(".")[0].rpartition("_")[2]
+        examples = load_reviews(language, part or "test")
+    elif part is not None:
+        examples = read_text_examples(data, text=text, label=label, split=split, split_value=part)
+    else:
+        examples = read_text_examples(data, text=text, label=label)
+    classes = estimator.classes_.tolist()
+    labels = align_labels(examples, classes)
+    metrics = classification_metrics(labels, estimator.predict_proba(examples.texts), classes)
+    return Evaluation(str(model), data, metrics, time.perf_counter() - started)
+
+
+def predict(model: str | Path, batches: Iterable[list[str]]) -> Iterator[list[Prediction]]:
+    """Predict batch after batch; the model is loaded at once, so that a bad file fails before any text is read.
+
+    Raises:
+        BundleError: The model cannot be read.
+    """
+    estimator = _load(model)
+    return (_predictions(estimator, batch) for batch in batches)
+
+
+def text_batches(stream: BinaryIO, most: int = 256) -> Iterator[list[str]]:
+    """The lines of a byte stream, in batches of what is there: a line that was sent is never held back for the next.
+
+    Lines end with LF or CRLF; bytes that are not UTF-8 become U+FFFD; an empty line is an empty text.
+
+    Args:
+        stream: Bytes, e.g. ``sys.stdin.buffer``.
+        most: Lines in a batch at most.
+    """
+    pending: list[bytes] = []
+    first = True
+    read = getattr(stream, "read1", stream.read)
+    while chunk := read(_READ_BYTES):
+        if b"\n" not in chunk:
+            pending.append(chunk)
+            continue
+        *lines, rest = (b"".join(pending) + chunk).split(b"\n")
+        pending = [rest]
+        for start in range(0, len(lines), most):
+            yield [_decode(line, first and not start and not place) for place, line in enumerate(lines[start:][:most])]
+        first = False
+    if last := b"".join(pending):
+        yield [_decode(last, first)]
+
+
+def _decode(line: bytes, first: bool) -> str:
+    text = line.removesuffix(b"\r").decode("utf-8", "replace")
+    return text.removeprefix("\ufeff") if first else text
+
+
+def _predictions(model: TextClassifier, texts: list[str]) -> list[Prediction]:
+    if not texts:
+        return []
+    classes = model.classes_.tolist()
+    probabilities = model.predict_proba(texts)
+    return [
+        Prediction(
+            text=text,
+            label=classes[int(row.argmax())],
+            probabilities={str(name): round(float(value), 6) for name, value in zip(classes, row, strict=True)},
+        )
+        for text, row in zip(texts, probabilities, strict=True)
+    ]
+
+
+def _load(path: str | Path) -> TextClassifier:
+    from tidegate.deploy.bundle import load_bundle
+
+    load_bundle(path)  # a file that is no model says so even where torch is missing
+    require("torch", "train")
+    from tidegate.estimators.loading import load
+
+    return load(path)
+
+
+# --- recipes
+
+
+def validate(name: str | Path, *, overrides: Sequence[str] = (), data_dir: str | Path | None = None) -> Check:
+    """Check a recipe and the first row of each of its data files, without torch.
+
+    Raises:
+        RecipeError: The recipe is not valid.
+        DataError: A data file cannot be read as the recipe says.
+    """
+    recipe = load_recipe(name, overrides=overrides, data_dir=data_dir)
+    data = recipe.sections.data
+    columns = [data.get("text", "text"), data.get("label", "label")]
+    found = {}
+    for part in ("source", "train", "validation", "test"):
+        path = bundled_path(recipe.bundled) if recipe.bundled and part == "source" else recipe.data_path(part)
+        if path is None:
+            continue
+        wanted = [*columns, data.get("split", "split")] if part == "source" else columns
+        if next(iter(read_records(path, columns=wanted)), None) is None:
+            raise DataError(f"{path}: there are no rows.")
+        found[part] = PREFIX + recipe.bundled if recipe.bundled else str(path)
+    return Check(recipe, found)
+
+
+def list_recipes() -> list[ShippedRecipe]:
+    """The recipes of the package."""
+    recipes = []
+    for name, path in shipped_recipes().items():
+        lines = [line.removeprefix("#").strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        command = next(line for line in lines if line.startswith("tidegate train"))
+        recipes.append(ShippedRecipe(name, lines[0].rstrip(":"), command, path))
+    return recipes
+
+
+def copy_recipe(name: str, destination: str | Path | None = None) -> Path:
+    """Copy a recipe of the package to a file or folder; None takes the current folder.
+
+    Raises:
+        RecipeError: There is no such recipe.
+        TidegateError: The file is there already or cannot be written.
+    """
+    source = shipped_recipes().get(name.removesuffix(".yaml")) or find_recipe(name)
+    target = Path(destination) if destination is not None else Path()
+    if target.is_dir():
+        target = target / source.name
+    try:
+        with open(target, "xb") as file:
+            file.write(source.read_bytes())
+    except FileExistsError:
+        raise TidegateError(f"{target}: there is a file of this name. Name another, or remove it.") from None
+    except OSError as error:
+        raise TidegateError(f"{target}: the file could not be written: {error.strerror or error}.") from None
+    return target

@@ -1,0 +1,95 @@
+"""The data that a recipe names: its parts, with labels that agree, and what one must know of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tidegate.config import Recipe
+from tidegate.data.bundled import load_reviews
+from tidegate.data.sources import TextExamples, align_labels, duplicated_texts, read_records, read_text_examples
+from tidegate.errors import DataError
+
+Label = str | int
+
+_VALIDATION_NAMES = ("validation", "valid", "dev")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The parts of a data set; labels of validation and test are those of the training data."""
+
+    train: TextExamples
+    validation: TextExamples | None
+    test: TextExamples | None
+
+    def parts(self) -> dict[str, TextExamples]:
+        """Name -> examples, of the parts that are there."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: examples for name, examples in named.items() if examples is not None}
+
+
+def read_splits(recipe: Recipe) -> Splits:
+    """The data of a recipe, with labels that agree between its parts.
+
+    Raises:
+        DataError: A file cannot be read as the recipe says, there is one class only, or a part has a label that the
+            training data lack.
+    """
+    if recipe.bundled is not None:
+        language = recipe.bundled.rpartition("_")[2]
+        parts = {part: load_reviews(language, part) for part in ("train", "validation", "test")}
+    else:
+        parts = _read_one_file(recipe) if "source" in recipe.sections.data else _read_files(recipe)
+    train = parts["train"]
+    classes = sorted(set(train.labels or []), key=str)
+    if len(classes) < 2:
+        raise DataError(
+            f"{recipe.document.place(('data',))}: expected training texts of two classes at least; all "
+            f"{len(train):,} have the label {classes[0]!r}. Check the column data.label."
+        )
+    return Splits(train, _aligned(parts.get("validation"), classes), _aligned(parts.get("test"), classes))
+
+
+def _columns(recipe: Recipe) -> dict[str, str]:
+    """The columns that the recipe names, as arguments; others are left to the reader's defaults."""
+    data = recipe.sections.data
+    return {key: value for key, value in (("text", data.get("text")), ("label", data.get("label"))) if value}
+
+
+def _read_files(recipe: Recipe) -> dict[str, TextExamples]:
+    paths = {part: recipe.data_path(part) for part in ("train", "validation", "test")}
+    columns: dict[str, Any] = _columns(recipe)
+    return {part: read_text_examples(path, **columns) for part, path in paths.items() if path is not None}
+
+
+def _read_one_file(recipe: Recipe) -> dict[str, TextExamples]:
+    path, split = recipe.data_path("source"), recipe.sections.data.get("split", "split")
+    found = {str(row.fields[split]).strip() for row in read_records(path, columns=[split])}
+    names = {"train": "train"}
+    if validation := found.intersection(_VALIDATION_NAMES):
+        names["validation"] = min(validation, key=_VALIDATION_NAMES.index)
+    if "test" in found:
+        names["test"] = "test"
+    columns: dict[str, Any] = _columns(recipe)
+    return {part: read_text_examples(path, split=split, split_value=name, **columns) for part, name in names.items()}
+
+
+def _aligned(examples: TextExamples | None, classes: Sequence[Label]) -> TextExamples | None:
+    return None if examples is None else dataclasses.replace(examples, labels=align_labels(examples, classes))
+
+
+def data_notes(splits: Splits) -> list[str]:
+    """Statements on texts that stand in two parts, and on empty ones."""
+    notes = []
+    for name, examples in splits.parts().items():
+        if name != "train" and (twins := duplicated_texts(splits.train.texts, examples.texts)):
+            notes.append(
+                f"{len(twins):,} of {len(examples):,} {name} texts also stand in the training data (the first: "
+                f"{examples.origins[twins[0]]}); the result on them says nothing of new texts"
+            )
+        if empty := [origin for text, origin in zip(examples.texts, examples.origins, strict=True) if not text.strip()]:
+            notes.append(f"{len(empty):,} of {len(examples):,} {name} texts are empty (the first: {empty[0]})")
+    return notes
