@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -72,7 +72,7 @@ class TextEncoder:
     @classmethod
     def fit(
         cls,
-        texts: Sequence[str],
+        texts: Iterable[str],
         *,
         tokenizer: str = "words",
         lowercase: bool = True,
@@ -115,7 +115,7 @@ class TextEncoder:
     @classmethod
     def fit_encode(
         cls,
-        texts: Sequence[str],
+        texts: Iterable[str],
         *,
         tokenizer: str = "words",
         lowercase: bool = True,
@@ -187,7 +187,7 @@ class TextEncoder:
         """All tokens of a text, before any cut to ``max_tokens``."""
         return self._split(self.prepare(text))
 
-    def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> Encoded:
+    def encode(self, texts: Iterable[str], *, progress: Progress | None = None) -> Encoded:
         """The token ids of texts.
 
         Args:
@@ -308,7 +308,7 @@ def _groups(arrays: Sequence[NDArray[np.int64]], size: int = 4096) -> Iterator[S
         yield arrays[start : start + size]
 
 
-def _checked_texts(texts: Sequence[str]) -> list[str]:
+def _checked_texts(texts: Iterable[str]) -> list[str]:
     if isinstance(texts, str | bytes):
         raise DataError(f"expected a list of texts, found one {type(texts).__name__}; put it into a list: [text]")
     checked = list(texts)

@@ -177,14 +177,12 @@ def read_folder(root: Path, columns: Sequence[str] | None, encoding: str, errors
     Raises:
         DataError: The folder has neither form.
     """
-    classes = _folders(root)
-    with_splits = False
-    if not any(_text_files(folder) for folder in classes):
-        nested = [(part, folder) for part in classes for folder in _folders(part) if _text_files(folder)]
-        with_splits = bool(nested)
-        found = [(part.name, folder) for part, folder in nested]
-    else:
-        found = [("", folder) for folder in classes if _text_files(folder)]
+    folders = _folders(root)
+    nested = [(part, folder) for part in folders for folder in _folders(part) if _text_files(folder)]
+    # aclImdb keeps lists of addresses beside its class folders (train/urls_pos.txt); those are no texts.
+    parts = {part for part, _ in nested}
+    with_splits = bool(nested) and all(folder in parts for folder in folders if _text_files(folder))
+    found = nested if with_splits else [(root, folder) for folder in folders if _text_files(folder)]
     if not found:
         raise DataError(
             f"{root}: expected a folder a class with one .txt file a text (pos/1.txt, neg/1.txt), or such folders "
@@ -196,7 +194,7 @@ def read_folder(root: Path, columns: Sequence[str] | None, encoding: str, errors
         for path in _text_files(folder):
             with open_text(path, encoding=encoding, errors=errors) as stream:
                 text = "".join(checked_lines(stream, path))
-            fields = {"split": part, "label": folder.name, "text": text.removesuffix("\n"), "name": path.name}
+            fields = {"split": part.name, "label": folder.name, "text": text.removesuffix("\n"), "name": path.name}
             yield Record({name: fields[name] for name in wanted}, path.relative_to(root).as_posix())
 
 
