@@ -111,7 +111,8 @@ class _Epochs:
         return len(self.module.train_source)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self.module.train_source.epoch(self.module.current_epoch)
+        # A generator, since Lightning asks for the iterator of a resumed run before it counts the epoch that is done.
+        yield from self.module.train_source.epoch(self.module.current_epoch)
 
 
 class _Validation:
@@ -211,8 +212,14 @@ class _Selection(lightning.Callback):
         self.history: list[dict[str, Any]] = []
         self.best_epoch = 0
         self.best_score = -math.inf
-        self.finished = False
+        self.diverged = False
         self.best_weights: dict[str, Tensor] = {}
+
+    @property
+    def finished(self) -> bool:
+        done = len(self.history)
+        stalled = bool(done) and done - self.best_epoch >= self.settings.patience
+        return self.diverged or stalled or done >= self.settings.max_epochs
 
     @property
     def state_key(self) -> str:
@@ -223,7 +230,7 @@ class _Selection(lightning.Callback):
             "history": self.history,
             "best_epoch": self.best_epoch,
             "best_score": self.best_score,
-            "finished": self.finished,
+            "diverged": self.diverged,
             "fingerprint": self.fingerprint,
             "random_state": self.settings.random_state,
         }
@@ -231,7 +238,7 @@ class _Selection(lightning.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history = list(state_dict["history"])
         self.best_epoch, self.best_score = state_dict["best_epoch"], state_dict["best_score"]
-        self.finished = state_dict["finished"]
+        self.diverged = state_dict["diverged"]
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         module = cast(_Module, pl_module)
@@ -249,14 +256,7 @@ class _Selection(lightning.Callback):
             weights = {name: tensor.detach().clone() for name, tensor in module.network.state_dict().items()}
             self.best_weights, self.best_epoch, self.best_score = weights, entry["epoch"], score
         self.history.append(entry)
-        stalled = entry["epoch"] - self.best_epoch >= self.settings.patience
-        self.finished = not finite or stalled or entry["epoch"] >= self.settings.max_epochs
-        if not finite:
-            warnings.warn(
-                f"training diverged in epoch {entry['epoch']} (loss {entry['train_loss']}); "
-                f"the weights of epoch {self.best_epoch} are kept",
-                stacklevel=2,
-            )
+        self.diverged = not finite
         if self.folder is not None:
             if better:
                 trainer.save_checkpoint(self.folder.best)
@@ -309,7 +309,6 @@ def fit(
         if resume_from is not None:
             selection.load_state_dict(folder.resumable_state(fingerprint))
             selection.best_weights = _network_weights(read_checkpoint(folder.best))
-            selection.finished |= len(selection.history) >= settings.max_epochs
             _log.info("resuming after epoch %d from %s", len(selection.history), resume_from)
 
     interrupted = False
@@ -324,6 +323,12 @@ def fit(
             interrupted = _run(trainer, module, resume_from)
         if interrupted and not selection.best_epoch:
             raise KeyboardInterrupt
+    if selection.diverged:
+        warnings.warn(
+            f"training diverged in epoch {len(selection.history)} (loss {selection.history[-1]['train_loss']}); "
+            f"the weights of epoch {selection.best_epoch} are kept",
+            stacklevel=2,
+        )
     network.load_state_dict(selection.best_weights)
     return FitResult(selection.history, selection.best_epoch, interrupted)
 
