@@ -242,9 +242,9 @@ def _recipes(context: typer.Context) -> None:
 def list_recipes(as_json: AsJson = False, debug: Debug = False) -> None:
     """List the recipes that ship, each with its command."""
     with _session(debug=debug):
-        from tidegate import jobs
+        from tidegate.recipes import shipped
 
-        found = jobs.list_recipes()
+        found = shipped.list_recipes()
         if as_json:
             _print_json(
                 [
@@ -269,9 +269,9 @@ def copy_recipe(
 ) -> None:
     """Copy a recipe that ships, to change the copy."""
     with _session(debug=debug):
-        from tidegate import jobs
+        from tidegate.recipes import shipped
 
-        target = jobs.copy_recipe(name, destination)
+        target = shipped.copy_recipe(name, destination)
         _line(_console(), f"{target}\nEdit it, then: tidegate train {target}")
 
 

@@ -171,8 +171,7 @@ class Recipe:
             output["baseline"] = False if output["baseline"] is None else output["baseline"] or True
         values: dict[str, Any] = {"task": self.sections.task, "data": data}
         for section in SECTIONS:
-            names = section_keys(section)
-            values[section] = {name: value for name, value in arguments.items() if name in names}
+            values[section] = {name: arguments[name] for name in section_keys(section) if name in arguments}
         if self.bundled or "validation" in data:
             values["training"].pop("validation_fraction", None)
         return dump_document(

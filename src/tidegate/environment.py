@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import platform
+import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from tidegate import native
-from tidegate.deploy.bundle import installed_versions
 
-_PACKAGES = (
-    "numpy",
-    "safetensors",
-    "tokenizers",
-    "pydantic",
-    "pyyaml",
-    "typer",
-    "rich",
-    "torch",
-    "lightning",
-    "scikit-learn",
-    "matplotlib",
-    "jieba",
-)
+# Those that a saved model depends on, and then the others.
+_MODEL_PACKAGES = ("numpy", "safetensors", "tokenizers", "torch")
+_OTHER_PACKAGES = ("pydantic", "pyyaml", "typer", "rich", "lightning", "scikit-learn", "matplotlib", "jieba")
 # Of the hundred flags of a processor, those that decide how fast these kernels run.
 _FEATURES = {
     "x86-64": ("sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "amx_tile", "amx_bf16", "amx_int8"),
@@ -70,6 +62,17 @@ class Environment:
         return {**machine, **isa, **threads, **self.versions}
 
 
+def installed_versions(packages: Iterable[str] = _MODEL_PACKAGES) -> dict[str, str]:
+    """Versions of Python, of tidegate and of those of the packages that are installed; imports none of them."""
+    import tidegate
+
+    versions = {"python": sys.version.split()[0], "tidegate": tidegate.__version__}
+    for package in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions
+
+
 def describe_environment() -> Environment:
     """Look at the machine; works without torch, and without the native extension."""
     processor, features = _processor()
@@ -92,7 +95,7 @@ def describe_environment() -> Environment:
     except ImportError as error:
         notes.append(str(error))
     return Environment(
-        versions=installed_versions(_PACKAGES),
+        versions=installed_versions(_MODEL_PACKAGES + _OTHER_PACKAGES),
         platform=platform.platform(),
         processor=processor,
         features=features,

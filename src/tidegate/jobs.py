@@ -1,4 +1,4 @@
-"""What each command does, without a terminal: train, evaluate, predict, validate, and the recipes that ship."""
+"""What each command does, without a terminal: train, evaluate, predict, validate."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tidegate.config import Recipe, find_recipe, load_recipe, shipped_recipes
+from tidegate.config import Recipe, load_recipe
 from tidegate.data.bundled import PREFIX, bundled_path, load_reviews
-from tidegate.data.sources import align_labels, read_records, read_text_examples
-from tidegate.errors import DataError, RecipeError, TidegateError, require
-from tidegate.recipe_data import Splits, data_notes, read_splits
+from tidegate.data.sources import align_labels, read_text_examples
+from tidegate.errors import RecipeError, require
+from tidegate.recipe_data import Splits, check_first_rows, data_notes, read_splits
 from tidegate.run_folder import MODEL_FILE, RECIPE_FILE, prepare_run_folder, write_text
 
 if TYPE_CHECKING:
@@ -90,16 +90,6 @@ class Check:
     data: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class ShippedRecipe:
-    """A recipe of the package: its name, the first line of its comment, the command it opens with, and its file."""
-
-    name: str
-    purpose: str
-    command: str
-    path: Path
-
-
 # --- train
 
 
@@ -151,7 +141,7 @@ def train(
 
     model = TextClassifier(**arguments)
     if not resume:
-        write_text(folder / RECIPE_FILE, recipe.resolved(model.get_params()))
+        write_text(folder / RECIPE_FILE, _resolved(recipe, model))
     interrupted = False
     with _noted_warnings(notes):
         try:
@@ -167,8 +157,8 @@ def train(
             if not hasattr(model, "network_"):
                 raise
             interrupted = True
-    write_text(folder / RECIPE_FILE, recipe.resolved({**model.get_params(), "random_state": model.random_state_}))
     model_file = model.save(folder / MODEL_FILE)
+    write_text(folder / RECIPE_FILE, _resolved(recipe, model))
     best = model.history_[model.best_epoch_ - 1]
     result = Training(
         folder=folder,
@@ -223,7 +213,9 @@ def _judge(
             name: [len(model.encoder_.tokenize(text)) for text in examples.texts]
             for name, examples in splits.parts().items()
         }
-    notes += _truncation_notes(model, lengths)
+    for note in _truncation_notes(model, lengths):
+        _log.info(note)
+        notes.append(note)
     timing["total"] = time.perf_counter() - started
     facts = RunFacts(
         title=output.title or recipe.name,
@@ -252,6 +244,14 @@ def _judge(
         notes=notes,
         seconds=time.perf_counter() - started,
     )
+
+
+def _resolved(recipe: Recipe, model: TextClassifier) -> str:
+    # How much a run said is a matter of its command, and its seed was perhaps drawn.
+    said = {"verbose": recipe.arguments["verbose"]} if "verbose" in recipe.arguments else {}
+    seed = {"random_state": getattr(model, "random_state_", model.random_state)}
+    others = {name: value for name, value in model.get_params().items() if name != "verbose"}
+    return recipe.resolved({**others, **said, **seed})
 
 
 def _truncation_notes(model: TextClassifier, lengths: dict[str, list[int]]) -> list[str]:
@@ -409,7 +409,7 @@ def _load(path: str | Path) -> TextClassifier:
     return load(path)
 
 
-# --- recipes
+# --- validate
 
 
 def validate(name: str | Path, *, overrides: Sequence[str] = (), data_dir: str | Path | None = None) -> Check:
@@ -420,46 +420,4 @@ def validate(name: str | Path, *, overrides: Sequence[str] = (), data_dir: str |
         DataError: A data file cannot be read as the recipe says.
     """
     recipe = load_recipe(name, overrides=overrides, data_dir=data_dir)
-    data = recipe.sections.data
-    columns = [data.get("text", "text"), data.get("label", "label")]
-    found = {}
-    for part in ("source", "train", "validation", "test"):
-        path = bundled_path(recipe.bundled) if recipe.bundled and part == "source" else recipe.data_path(part)
-        if path is None:
-            continue
-        wanted = [*columns, data.get("split", "split")] if part == "source" else columns
-        if next(iter(read_records(path, columns=wanted)), None) is None:
-            raise DataError(f"{path}: there are no rows.")
-        found[part] = PREFIX + recipe.bundled if recipe.bundled else str(path)
-    return Check(recipe, found)
-
-
-def list_recipes() -> list[ShippedRecipe]:
-    """The recipes of the package."""
-    recipes = []
-    for name, path in shipped_recipes().items():
-        lines = [line.removeprefix("#").strip() for line in path.read_text(encoding="utf-8").splitlines()]
-        command = next(line for line in lines if line.startswith("tidegate train"))
-        recipes.append(ShippedRecipe(name, lines[0].rstrip(":"), command, path))
-    return recipes
-
-
-def copy_recipe(name: str, destination: str | Path | None = None) -> Path:
-    """Copy a recipe of the package to a file or folder; None takes the current folder.
-
-    Raises:
-        RecipeError: There is no such recipe.
-        TidegateError: The file is there already or cannot be written.
-    """
-    source = shipped_recipes().get(name.removesuffix(".yaml")) or find_recipe(name)
-    target = Path(destination) if destination is not None else Path()
-    if target.is_dir():
-        target = target / source.name
-    try:
-        with open(target, "xb") as file:
-            file.write(source.read_bytes())
-    except FileExistsError:
-        raise TidegateError(f"{target}: there is a file of this name. Name another, or remove it.") from None
-    except OSError as error:
-        raise TidegateError(f"{target}: the file could not be written: {error.strerror or error}.") from None
-    return target
+    return Check(recipe, check_first_rows(recipe))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidegate.config import Recipe
-from tidegate.data.bundled import load_reviews
+from tidegate.data.bundled import PREFIX, bundled_path, load_reviews
 from tidegate.data.sources import TextExamples, align_labels, duplicated_texts, read_records, read_text_examples
 from tidegate.errors import DataError
 
@@ -93,3 +93,26 @@ def data_notes(splits: Splits) -> list[str]:
         if empty := [origin for text, origin in zip(examples.texts, examples.origins, strict=True) if not text.strip()]:
             notes.append(f"{len(empty):,} of {len(examples):,} {name} texts are empty (the first: {empty[0]})")
     return notes
+
+
+def check_first_rows(recipe: Recipe) -> dict[str, str]:
+    """Read the first row of each data file, which shows whether it has the columns that the recipe names.
+
+    Returns:
+        Key of the section data -> what was read.
+
+    Raises:
+        DataError: A file cannot be read as the recipe says, or has no rows.
+    """
+    data = recipe.sections.data
+    columns = [data.get("text", "text"), data.get("label", "label")]
+    found = {}
+    for part in ("source", "train", "validation", "test"):
+        path = bundled_path(recipe.bundled) if recipe.bundled and part == "source" else recipe.data_path(part)
+        if path is None:
+            continue
+        wanted = [*columns, data.get("split", "split")] if part == "source" else columns
+        if next(iter(read_records(path, columns=wanted)), None) is None:
+            raise DataError(f"{path}: there are no rows.")
+        found[part] = PREFIX + recipe.bundled if recipe.bundled else str(path)
+    return found

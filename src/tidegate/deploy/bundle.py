@@ -9,11 +9,9 @@ import math
 import os
 import secrets
 import struct
-import sys
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,7 +19,10 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from tidegate.environment import installed_versions
 from tidegate.errors import BundleError
+
+__all__ = ["FORMAT", "Bundle", "installed_versions", "load_bundle", "save_bundle"]
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -40,7 +41,6 @@ _JSON_TYPES = {"config.json": dict, "tokenizer.json": dict, "labels.json": list,
 _DTYPES = frozenset(
     ["bool", "float16", "float32", "float64", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))]
 )
-_PACKAGES = ("numpy", "safetensors", "tokenizers", "torch")
 _END_RECORD = struct.Struct("<4s4H2LH")  # the last 22 bytes of a zip without a comment
 _ENCRYPTED_FLAGS = 0x1 | 0x20 | 0x40
 # What zipfile raises on bytes that are not a sound zip file.
@@ -78,17 +78,6 @@ class Bundle:
     metrics: dict[str, Any]
     weights: dict[str, np.ndarray]
     versions: dict[str, str] = field(default_factory=dict)
-
-
-def installed_versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
-    """Versions of Python, of tidegate and of those of the packages that are installed; imports none of them."""
-    import tidegate
-
-    versions = {"python": sys.version.split()[0], "tidegate": tidegate.__version__}
-    for package in packages:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions
 
 
 def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> Path:
