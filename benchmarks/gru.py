@@ -13,11 +13,11 @@ import argparse
 from dataclasses import dataclass
 
 import torch
-from side_by_side import alternate, gemm_peak, machine, write_json
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import tidegate
+from side_by_side import alternate, gemm_peak, machine, write_json
 from tidegate.kernels.ragged import pack, ragged_from_lengths
 
 
@@ -137,7 +137,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--only", help="only the shapes whose name holds this")
     arguments = parser.parse_args()
-    print(f"{'shape':28} {'job':10} {'thr':>3} {'tidegate ms':>12} {'torch ms':>10} {'ratio':>6} {'GFLOP/s':>8} {'of peak':>8}")
+    print(
+        f"{'shape':28} {'job':10} {'thr':>3} {'tidegate ms':>12} {'torch ms':>10} "
+        f"{'ratio':>6} {'GFLOP/s':>8} {'of peak':>8}"
+    )
     rows = []
     for threads in arguments.threads:
         for shape in SHAPES:
@@ -146,8 +149,8 @@ def main() -> None:
             for row in measure(shape, threads, arguments.repeats):
                 rows.append(row)
                 print(
-                    f"{row['shape']:28} {row['job']:10} {threads:3d} {row['tidegate_ms']:12.3f} {row['torch_ms']:10.3f} "
-                    f"{row['ratio']:6.2f} {row['gflops']:8.1f} {row['fraction_of_peak']:8.1%}",
+                    f"{row['shape']:28} {row['job']:10} {threads:3d} {row['tidegate_ms']:12.3f} "
+                    f"{row['torch_ms']:10.3f} {row['ratio']:6.2f} {row['gflops']:8.1f} {row['fraction_of_peak']:8.1%}",
                     flush=True,
                 )
     if arguments.json:

@@ -15,8 +15,8 @@ __all__ = ["extension"]
 def extension() -> ModuleType:
     """The native extension, loaded once.
 
-    It uses OpenMP and shares the runtime of torch: two pools in one process fight for the cores, which costs a factor of
-    ten at batch 1. So torch's ``libgomp`` is loaded first where torch is installed, else the system's.
+    It uses OpenMP and shares the runtime of torch: two pools in one process fight for the cores, which costs a factor
+    of ten at batch 1. So torch's ``libgomp`` is loaded first where torch is installed, else the system's.
 
     Raises:
         ImportError: The extension is missing or does not load; the message says what to do.

@@ -56,7 +56,8 @@ def gru(
     """
     _check(x, weights, h_0, ragged, gates=3)
     if backend is None:
-        backend = choose_backend(x.device.type, x.dtype, reset_after=reset_after)
+        dtype = weights[0].weight_hh.dtype if _autocasts(x) else x.dtype
+        backend = choose_backend(x.device.type, dtype, reset_after=reset_after)
     elif backend not in _GRU:
         raise ValueError(f"unknown backend {backend!r}; expected one of {', '.join(_GRU)}")
     elif (refusal := _refusal(backend, x.device.type, x.dtype, reset_after)) is not None:
@@ -103,6 +104,10 @@ def describe_backends() -> list[dict[str, str]]:
     return rows
 
 
+def _autocasts(x: Tensor) -> bool:
+    return x.device.type in ("cpu", "cuda") and torch.is_autocast_enabled(x.device.type)
+
+
 def _check(x: Tensor, weights: Sequence[Weights], h_0: Tensor, ragged: Ragged, gates: int) -> None:
     if x.dim() != 2 or x.shape[0] != ragged.num_values:
         raise ValueError(f"expected x of shape [{ragged.num_values}, I], as the layout; found {tuple(x.shape)}")
@@ -123,7 +128,7 @@ def _check(x: Tensor, weights: Sequence[Weights], h_0: Tensor, ragged: Ragged, g
 def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], x: Tensor) -> None:
     if tensor.shape != shape:
         raise ValueError(f"expected {name} of shape {tuple(shape)}; found {tuple(tensor.shape)}")
-    if tensor.dtype != x.dtype or tensor.device != x.device:
-        raise ValueError(
-            f"expected {name} of {x.dtype} on {x.device}, as x; found {tensor.dtype} on {tensor.device}"
-        )
+    # Under autocast types are mixed on purpose, and the backend casts.
+    mixed = tensor.dtype != x.dtype and not _autocasts(x)
+    if mixed or tensor.device != x.device:
+        raise ValueError(f"expected {name} of {x.dtype} on {x.device}, as x; found {tensor.dtype} on {tensor.device}")

@@ -46,11 +46,14 @@ def gru(
 ) -> tuple[Tensor, Tensor]:
     """:func:`tidegate.kernels.gru` by the native kernel."""
     parameters = [tensor for direction in weights for tensor in direction]
+    if torch.is_autocast_enabled("cpu"):
+        # In float32 throughout: autocast would cast the products around the kernel, not the kernel.
+        with torch.autocast("cpu", enabled=False):
+            x, h_0 = x.to(weights[0].weight_hh.dtype), h_0.to(weights[0].weight_hh.dtype)
+            return gru(x, weights, h_0, ragged, reset_after=reset_after)
     tensors = [x, h_0, *(tensor for tensor in parameters if tensor is not None)]
     training = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    output, h_n, _ = _Gru.apply(
-        x, h_0, ragged.batch_sizes, ragged.previous_row, reset_after, training, *parameters
-    )  # pyright: ignore[reportGeneralTypeIssues]
+    output, h_n, _ = _Gru.apply(x, h_0, ragged.batch_sizes, ragged.previous_row, reset_after, training, *parameters)  # pyright: ignore[reportGeneralTypeIssues]
     return output, h_n
 
 
@@ -63,23 +66,20 @@ def _project(x: Tensor, weights: Sequence[Weights], reset_after: bool) -> tuple[
 
     Biases that only add up are added here: all but the recurrent bias of n, which the reset gate multiplies.
     """
-    weight_ih = weights[0].weight_ih if len(weights) == 1 else torch.cat([w.weight_ih for w in weights])
-    bias_n = None
-    bias = None
-    if weights[0].bias_ih is not None:
-        biases, biases_n = [], []
-        for w in weights:
-            kept = w.weight_hh.shape[1]
-            if reset_after:
-                recurrent = torch.cat([w.bias_hh[: 2 * kept], torch.zeros_like(w.bias_hh[2 * kept :])])
-                biases_n.append(w.bias_hh[2 * kept :])
-            else:
-                recurrent = w.bias_hh
-            biases.append(w.bias_ih + recurrent)
-        bias = torch.cat(biases)
-        bias_n = torch.stack(biases_n) if biases_n else None
-    gates = torch.nn.functional.linear(x, weight_ih, bias)
-    return gates.unflatten(1, (len(weights), -1)), bias_n
+    units = weights[0].weight_hh.shape[1]
+    biases, biases_n = [], []
+    for w in weights:
+        if w.bias_ih is None or w.bias_hh is None:
+            continue
+        if reset_after:
+            kept, bias_n = w.bias_hh.split([2 * units, units])
+            biases.append(torch.cat([w.bias_ih[: 2 * units] + kept, w.bias_ih[2 * units :]]))
+            biases_n.append(bias_n)
+        else:
+            biases.append(w.bias_ih + w.bias_hh)
+    weight_ih = torch.cat([w.weight_ih for w in weights])
+    gates = torch.nn.functional.linear(x, weight_ih, torch.cat(biases) if biases else None)
+    return gates.unflatten(1, (len(weights), 3 * units)), torch.stack(biases_n) if biases_n else None
 
 
 class _Gru(torch.autograd.Function):
@@ -112,13 +112,16 @@ class _Gru(torch.autograd.Function):
         ctx.save_for_backward(x, h_0, batch_sizes, previous_row, hidden, saved, *parameters)
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor, grad_h_n: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, grad_output: Tensor, grad_h_n: Tensor, _: Tensor
+    ) -> tuple[Tensor | None, ...]:
         x, h_0, batch_sizes, previous_row, output, saved, *parameters = ctx.saved_tensors
         # Dynamo binds a Function inside a backward wrongly, and nobody differentiates a compiled backward again.
         gradients = _GruBackward.forward if torch.compiler.is_compiling() else _GruBackward.apply
-        grad_x, grad_h_0, *grads = gradients(
-            grad_output, grad_h_n, x, h_0, batch_sizes, previous_row, output, saved, ctx.reset_after, *parameters
-        )  # pyright: ignore[reportGeneralTypeIssues]
+        with torch.autocast("cpu", enabled=False):
+            grad_x, grad_h_0, *grads = gradients(
+                grad_output, grad_h_n, x, h_0, batch_sizes, previous_row, output, saved, ctx.reset_after, *parameters
+            )  # pyright: ignore[reportGeneralTypeIssues]
         grads = [None if parameter is None else grad for grad, parameter in zip(grads, parameters, strict=True)]
         return grad_x, grad_h_0, None, None, None, None, *grads
 
@@ -163,11 +166,16 @@ class _GruBackward(torch.autograd.Function):
                 grad_weight_hh = (of_state.t() @ before).roll(-units, 0)
             else:
                 reset = saved[:, direction, :units] * before
-                grad_weight_hh = torch.cat([of_state[:, : 2 * units].t() @ before, of_state[:, 2 * units :].t() @ reset])
+                grad_weight_hh = torch.cat(
+                    [of_state[:, : 2 * units].t() @ before, of_state[:, 2 * units :].t() @ reset]
+                )
             grads += [of_input.t() @ x, grad_weight_hh]
             if w.bias_ih is not None:
                 sums = grad.t() @ ones
-                grads += [sums[-3 * units :], torch.cat([sums[units : 3 * units], sums[:units]]) if reset_after else sums.clone()]
+                grads += [
+                    sums[-3 * units :],
+                    torch.cat([sums[units : 3 * units], sums[:units]]) if reset_after else sums.clone(),
+                ]
             else:
                 grads += [x.new_empty(0), x.new_empty(0)]
         return grad_x, grad_h_0, *grads  # pyright: ignore[reportReturnType]
@@ -180,23 +188,32 @@ class _GruBackward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_output, grad_h_n, x, h_0, batch_sizes, _, _, _, *parameters = ctx.saved_tensors
-        inputs = [x, h_0, *parameters]
-        present = [i for i, tensor in enumerate(inputs) if tensor is not None]
+        present = [i for i, parameter in enumerate(parameters) if parameter is not None]
+        wanted = [*grads[:2], *(grads[2 + i] for i in present)]
         with torch.enable_grad():
-            inputs = [None if tensor is None else tensor.detach().requires_grad_() for tensor in inputs]
-            cotangents = [grad_output.detach().requires_grad_(), grad_h_n.detach().requires_grad_()]
-            outputs = reference.gru_steps(
-                inputs[0], _directions(inputs[2:]), inputs[1], batch_sizes, ctx.reset_after
-            )
-            leaves = [inputs[i] for i in present]
-            first = torch.autograd.grad(outputs, leaves, cotangents, create_graph=True)
+            x, h_0, grad_output, grad_h_n = (t.detach().requires_grad_() for t in (x, h_0, grad_output, grad_h_n))
+            parameters = [None if p is None else p.detach().requires_grad_() for p in parameters]
+            leaves: list[Tensor] = [x, h_0, *(p for p in parameters if p is not None)]
+            outputs = reference.gru_steps(x, _directions(parameters), h_0, batch_sizes, ctx.reset_after)
+            first = torch.autograd.grad(outputs, leaves, [grad_output, grad_h_n], create_graph=True)
             second = torch.autograd.grad(
-                first, [*cotangents, *leaves], [grads[i] for i in present], allow_unused=True, materialize_grads=True
+                first, [grad_output, grad_h_n, *leaves], wanted, allow_unused=True, materialize_grads=True
             )
-        of_inputs: list[Tensor | None] = [None] * len(inputs)
-        for i, gradient in zip(present, second[2:], strict=True):
-            of_inputs[i] = gradient
-        return second[0], second[1], *of_inputs[:2], None, None, None, None, None, *of_inputs[2:]
+        of_parameters: list[Tensor | None] = [None] * len(parameters)
+        for i, gradient in zip(present, second[4:], strict=True):
+            of_parameters[i] = gradient
+        return *second[:4], None, None, None, None, None, *of_parameters
+
+
+def _check_op(dtype: torch.dtype, **tensors: tuple[Tensor | None, Sequence[int]]) -> None:
+    """The kernels read addresses: a tensor of another type or shape would have them read what is not there."""
+    if dtype not in _DTYPES:
+        raise TypeError(f"expected tensors of float32 or float64; found {dtype}")
+    for name, (tensor, shape) in tensors.items():
+        if tensor is not None and (tensor.dtype != dtype or tensor.shape != tuple(shape)):
+            raise TypeError(
+                f"expected {name} of {dtype} and shape {tuple(shape)}; found {tensor.dtype} and {tuple(tensor.shape)}"
+            )
 
 
 def _gru_forward(
@@ -209,9 +226,16 @@ def _gru_forward(
     training: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     output, h_n, saved = _gru_forward_fake(gates, weight_hh, bias_n, h_0, batch_sizes, reset_after, training)
+    directions, rows, units = h_0.shape
+    _check_op(
+        gates.dtype,
+        gates=(gates, (gates.shape[0], directions, 3 * units)),
+        weight_hh=(weight_hh, (directions, 3 * units, units)),
+        bias_n=(bias_n, (directions, units)),
+        h_0=(h_0, h_0.shape),
+    )
     gates, weight_hh, h_0 = gates.contiguous(), weight_hh.contiguous(), h_0.contiguous()
     bias_n = None if bias_n is None else bias_n.contiguous()
-    directions, rows, units = h_0.shape
     native.extension().gru_forward(
         gates.dtype == torch.float64,
         gates.data_ptr(),
@@ -264,9 +288,19 @@ def _gru_backward(
     grad_gates, grad_h_0 = _gru_backward_fake(
         grad_output, grad_h_n, saved, output, weight_hh, h_0, batch_sizes, reset_after
     )
+    directions, rows, units = h_0.shape
+    values = output.shape[0]
+    _check_op(
+        output.dtype,
+        grad_output=(grad_output, output.shape),
+        grad_h_n=(grad_h_n, h_0.shape),
+        saved=(saved, (values, directions, (4 if reset_after else 3) * units)),
+        output=(output, (values, directions * units)),
+        weight_hh=(weight_hh, (directions, 3 * units, units)),
+        h_0=(h_0, h_0.shape),
+    )
     grad_output, grad_h_n, saved = grad_output.contiguous(), grad_h_n.contiguous(), saved.contiguous()
     output, weight_hh, h_0 = output.contiguous(), weight_hh.contiguous(), h_0.contiguous()
-    directions, rows, units = h_0.shape
     native.extension().gru_backward(
         output.dtype == torch.float64,
         grad_output.data_ptr(),

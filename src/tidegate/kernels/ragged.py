@@ -87,7 +87,8 @@ def ragged_from_lengths(lengths: Tensor | Sequence[int], num_steps: int | None =
     lengths = torch.as_tensor(lengths)
     if lengths.dim() != 1 or lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
         raise ValueError(
-            f"lengths must be a vector of integers, one a sequence; found shape {tuple(lengths.shape)} of {lengths.dtype}"
+            "lengths must be a vector of integers, one a sequence; "
+            f"found shape {tuple(lengths.shape)} of {lengths.dtype}"
         )
     lengths = lengths.to(torch.int64)
     if not torch.compiler.is_compiling() and lengths.numel() > 0:

@@ -1,4 +1,4 @@
-"""The definition of truth: recurrences in plain PyTorch, slow, obvious, differentiable twice, on any device and type."""
+"""The definition of truth: recurrences in plain PyTorch, slow, obvious, differentiable twice, on any device."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class GRU(nn.Module):
 
     def forward(
         self,
-        input: Tensor | PackedSequence,  # noqa: A002  (torch's name)
+        input: Tensor | PackedSequence,
         hx: Tensor | None = None,
         *,
         lengths: Tensor | None = None,
