@@ -8,8 +8,9 @@ import json
 import os
 import time
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -18,8 +19,8 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from tidegate.data.batch import make_batch
-from tidegate.data.seeds import derive_seed
 from tidegate.data.encoder import TextEncoder
+from tidegate.data.seeds import derive_seed
 from tidegate.deploy.bundle import Bundle, installed_versions, load_bundle, save_bundle
 from tidegate.errors import BundleError, DataError, nearest
 from tidegate.estimators.base import (
@@ -59,6 +60,7 @@ _MODEL = (
     "embedding_dropout",
     "word_dropout",
 )
+_TRAINING = ("learning_rate", "weight_decay", "max_epochs", "patience", "monitor", "gradient_clip")
 # A resumed run may train longer or elsewhere; everything else must be as it was.
 _FREE_ON_RESUME = ("max_epochs", "patience", "device", "verbose", "random_state")
 # Together these keep a prediction batch within some tens of megabytes.
@@ -240,7 +242,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
         started = time.perf_counter()
         train_texts = [texts[row] for row in train]
-        encoder, encoded = TextEncoder.fit_encode(train_texts, **{name: getattr(self, name) for name in _TEXT})
+        encoder, encoded = TextEncoder.fit_encode(train_texts, **self._arguments(_TEXT))
         batching: dict[str, Any] = {"batch_size": self.batch_size, "random_state": random_state}
         train_weights = None if weights is None else weights[train]
         train_batches = EncodedBatches(encoded.ids, targets[train], train_weights, shuffle=True, **batching)
@@ -253,12 +255,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
         network = self._build(encoder.num_tokens, len(classes), derive_seed(random_state, "weights")).to(device)
         settings = FitSettings(
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            max_epochs=self.max_epochs,
-            patience=self.patience,
-            monitor=self.monitor,
-            gradient_clip=self.gradient_clip,
+            **self._arguments(_TRAINING),
             random_state=random_state,
             device=device,
             verbose=resolve_verbose(self.verbose),
@@ -320,10 +317,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         # The device is a matter of the machine that loads the model, not of the one that trained it.
-        config = {**self.get_params(), "random_state": self.random_state_, "device": "auto"}
+        config = {**self._arguments(self.get_params()), "random_state": self.random_state_, "device": "auto"}
         bundle = Bundle(
             kind="text-classifier",
-            config=json.loads(json.dumps(config, default=_plain)),
+            config=config,
             tokenizer=self.encoder_.to_dict(),
             labels=self.classes_.tolist(),
             metrics={
@@ -372,17 +369,21 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         return model
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
+        state = dict(cast("dict[str, Any]", super().__getstate__()))
         network = state.get("network_")
         if network is not None and any(parameter.device.type != "cpu" for parameter in network.parameters()):
             state["network_"] = copy.deepcopy(network).cpu()
         return state
 
+    def _arguments(self, names: Iterable[str]) -> dict[str, Any]:
+        # A grid search hands over NumPy's numbers; below the estimator there are only plain ones.
+        values = {name: getattr(self, name) for name in names}
+        return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+
     def _build(self, num_tokens: int, num_classes: int, seed: int) -> SequenceClassifier:
-        arguments = {name: getattr(self, name) for name in _MODEL}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return SequenceClassifier(num_tokens, num_classes, **arguments)
+            return SequenceClassifier(num_tokens, num_classes, **self._arguments(_MODEL))
 
     def _check_arguments(self) -> None:
         for name in ("embedding_size", "hidden_size", "num_layers", "batch_size", "max_epochs", "patience"):
@@ -404,23 +405,17 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"gradient_clip must be above 0, or None; found {self.gradient_clip!r}")
 
     def _fingerprint(self, random_state: int, train: Any, validation: Any) -> dict[str, Any]:
-        arguments = {name: value for name, value in self.get_params().items() if name not in _FREE_ON_RESUME}
+        names = [name for name in self.get_params() if name not in _FREE_ON_RESUME]
         digest = hashlib.sha256()
         for texts, labels, weights in (train, validation or ((), np.empty(0), None)):
             for text in texts:
                 digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
             digest.update(json.dumps([labels.tolist(), None if weights is None else weights.tolist()]).encode())
         return {
-            **json.loads(json.dumps(arguments, default=_plain)),
+            **self._arguments(names),
             "random_state": random_state,
             "data": digest.hexdigest(),
         }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"expected a plain value, found {type(value).__name__}")
 
 
 def _check_data(X: Any, y: Any, sample_weight: Any) -> tuple[list[str], np.ndarray, np.ndarray | None]:
