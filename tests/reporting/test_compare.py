@@ -14,11 +14,11 @@ def examples(texts, labels) -> TextExamples:
 
 @pytest.mark.parametrize(
     ("language", "tokenizer", "accuracy"),
-    [("en", "words", 0.795), ("zh", "characters", 0.8475)],
+    [("en", "words", 801 / 1007), ("zh", "characters", 1017 / 1200)],
 )
 def test_bundled_reviews_reach_the_measured_accuracy(language, tokenizer, accuracy):
     result = tfidf_baseline(load_reviews(language, "train"), load_reviews(language, "test"), tokenizer=tokenizer)
-    assert result["accuracy"] == pytest.approx(accuracy, abs=0.004)
+    assert result["accuracy"] == pytest.approx(accuracy, abs=0.0021)  # two texts, for other versions of the solver
     assert result["macro_f1"] == pytest.approx(accuracy, abs=0.005)
     assert result["vocabulary"] > 20_000
     assert result["seconds"] > 0

@@ -104,8 +104,8 @@ def test_worst_mistakes_are_the_surest_wrong_answers_in_order():
 
 
 def test_equally_sure_mistakes_stay_in_the_order_of_the_data():
-    texts = [str(i) for i in range(40)]
-    worst = worst_mistakes(texts, [1] * 40, np.tile([0.75, 0.25], (40, 1)), [0, 1], most=40)
+    texts = [str(i) for i in range(2000)]
+    worst = worst_mistakes(texts, [1] * 2000, np.tile([0.75, 0.25], (2000, 1)), [0, 1], most=2000)
     assert [mistake.text for mistake in worst] == texts
 
 

@@ -67,6 +67,38 @@ def test_confusion_matrix_writes_counts_and_any_labels_as_text():
     assert shades == pytest.approx([0.12 + 0.88 * s for s in (5 / 1239, 1234 / 1239, 2 / 9, 7 / 9)], abs=1e-5)
 
 
+def test_counts_and_shades_stand_in_their_row_and_column():
+    counts = [[5, 1234, 0], [2, 7, 3], [0, 0, 8]]
+    svg = plots.confusion_matrix(counts, ["a", "b", "c"])
+    place = {
+        element.text: (float(element.get("x", "")), float(element.get("y", "")))
+        for element in parsed(svg).iter(f"{SVG}text")
+        if element.text != "0"
+    }
+    left, middle, right = (place[figure][0] for figure in ("5", "7", "8"))
+    top, centre, bottom = (place[figure][1] for figure in ("5", "7", "8"))
+    assert left < middle < right
+    assert top < centre < bottom
+    assert place["1,234"] == (middle, top)
+    assert place["2"] == (left, centre)
+    assert place["3"] == (right, centre)
+    shaded = {}
+    for path in parsed(svg).iter(f"{SVG}path"):
+        if "fill: var(--series" in path.get("style", ""):
+            numbers = [float(number) for number in re.findall(r"[\d.]+", path.get("d", ""))]
+            inside = [
+                figure
+                for figure, (x, y) in place.items()
+                if min(numbers[::2]) < x < max(numbers[::2]) and min(numbers[1::2]) < y < max(numbers[1::2])
+            ]
+            shaded[inside[0]] = float(path.get("style", "").partition("opacity: ")[2] or 1)
+    row_of = {"5": 1239, "1,234": 1239, "2": 12, "7": 12, "3": 12, "8": 8}
+    assert shaded == {
+        figure: pytest.approx(0.12 + 0.88 * int(figure.replace(",", "")) / total, abs=1e-5)
+        for figure, total in row_of.items()
+    }
+
+
 def test_confusion_matrix_of_many_classes_shows_shades_without_figures():
     labels = [f"class {c}" for c in range(50)]
     svg = plots.confusion_matrix([[77 if r == c else 0 for c in range(50)] for r in range(50)], labels)
@@ -84,9 +116,15 @@ def test_length_histogram_marks_the_cut_and_names_the_splits():
 
 
 def test_length_histogram_gathers_the_rare_long_texts_in_its_last_bar():
-    svg = plots.length_histogram({"train": [10] * 999 + [100_000]})
+    svg = plots.length_histogram({"train": [3] * 9000 + [10] * 960 + [100_000] * 40})
     ticks = [int(word.replace(",", "")) for word in words(svg) if word.isdigit()]
     assert max(ticks) < 100
+    style = "fill: var(--series-1)"
+    (bars,) = [path for path in parsed(svg).iter(f"{SVG}path") if style in path.get("style", "")]
+    heights = [float(number) for number in re.findall(r"[\d.]+", bars.get("d", ""))][1::2]
+    ground = max(heights)
+    tall, last = sorted({ground - height for height in heights if height < ground}, reverse=True)
+    assert last == pytest.approx(tall * 1000 / 9000, rel=1e-3)
     assert plots.length_histogram({"train": [0, 0]}).startswith("<svg")
 
 
