@@ -131,11 +131,12 @@ def train(
     _check_device(recipe, arguments)
     folder = prepare_run_folder(recipe.name, out, resume=resume, overwrite=overwrite, runs=Path(runs))
     notes: list[str] = []
-    splits = read_splits(recipe)
-    notes += data_notes(splits)
+    timing: dict[str, float] = {}
+    with _timed(timing, "reading"):
+        splits = read_splits(recipe)
+        notes += data_notes(splits)
     for note in notes:
         _log.warning(note)
-    timing = {"reading": time.perf_counter() - started}
     counts = ", ".join(f"{len(examples):,} {name}" for name, examples in splits.parts().items())
     _log.info("read %s texts; the run goes to %s", counts, folder)
 

@@ -1,0 +1,367 @@
+from __future__ import annotations
+
+import json
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import tidegate
+from tidegate import jobs
+from tidegate.cli import app
+from tidegate.estimators.text_classifier import TextClassifier
+from tiny_reviews import rows, write_csv, write_tiny
+
+COMMANDS = ["train", "evaluate", "predict", "info", "validate", "recipes", "recipes list", "recipes copy"]
+# For processes that the tests start: a limit for one that hangs, far above what it takes.
+PATIENCE = 120
+
+
+def call(*arguments: object, stdin: bytes = b"", code: int = 0) -> tuple[str, str]:
+    """Standard output and standard error of a command that must end with a code."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.stderr
+    return result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    write_tiny(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> tuple[Path, str, str]:
+    """The folder of a run, and what the command printed."""
+    stdout, stderr = call("train", folder / "tiny.yaml", "--out", folder / "run")
+    return folder / "run", stdout, stderr
+
+
+@pytest.fixture(scope="module")
+def model(trained: tuple[Path, str, str]) -> Path:
+    return trained[0] / "model.tg"
+
+
+# --- help and misuse
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example(command: str):
+    stdout, _ = call(*command.split(), "--help")
+    _, example = " ".join(stdout.split()).split("Example: ")
+    assert f"tidegate {command.split()[0]} " in f"{example} "
+
+
+def test_the_examples_of_help_are_commands_that_parse():
+    from typer.main import get_command
+
+    group: Any = get_command(app)
+    with group.make_context("tidegate", ["info"]) as context:
+        leaves = {name: group.get_command(context, name) for name in group.list_commands(context)}
+        leaves |= {f"recipes {name}": command for name, command in leaves.pop("recipes").commands.items()}
+    assert set(leaves) == set(COMMANDS) - {"recipes"}
+    for name, command in leaves.items():
+        words = command.epilog.split("tidegate ")[-1].split()[len(name.split()) :]
+        command.make_context(name, words)
+
+
+def test_version():
+    assert call("--version")[0].strip() == f"tidegate {tidegate.__version__}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "No such command 'trian'"),
+        (["train"], "Missing argument 'RECIPE'"),
+        (["train", "sentiment_en", "--epochs", "3"], "No such option: --epochs"),
+        (["train", "sentiment_en", "--resume", "--overwrite"], "give one of the two"),
+        (["train", "sentiment_en", "--verbose", "--quiet"], "give one of --verbose and --quiet"),
+        (["evaluate", "model.tg"], "Missing argument 'DATA'"),
+    ],
+)
+def test_misuse_ends_with_2(arguments: list[str], message: str):
+    _, stderr = call(*arguments, code=2)
+    assert message in " ".join(stderr.replace("│", " ").split())
+
+
+def test_a_recipe_that_is_not_valid_ends_with_2_and_one_message(folder: Path):
+    for command in (["train", "--out", str(folder / "never")], ["validate"]):
+        path = folder / "tiny.yaml"
+        stdout, stderr = call(*command, path, "--set", "model.hiden_size=9", "--set", "modle.cell=gru", code=2)
+        assert stdout == ""
+        first, second = stderr.strip().splitlines()
+        assert first.startswith(
+            "tidegate: --set model.hiden_size=9: model.hiden_size: unknown key. Did you mean 'hidden_"
+        )
+        assert second.startswith("--set modle.cell=gru: modle: unknown key. Did you mean 'model'?")
+    assert not (folder / "never").exists()
+
+
+# --- train
+
+
+def test_training_prints_the_results_and_where_they_are(trained: tuple[Path, str, str]):
+    run, stdout, stderr = trained
+    facts = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    words = " ".join(stdout.split())
+    assert "Tiny reviews" in words
+    test = facts["test"]
+    assert f"test accuracy {test['accuracy']:.4f} ± {test['standard_error']:.4f}" in words
+    assert f"baseline accuracy {facts['baseline']['accuracy']:.4f}: TF-IDF of words and bigrams" in words
+    for row in test["per_class"]:
+        numbers = f"{row['precision']:.4f} {row['recall']:.4f} {row['f1']:.4f} {row['support']}"
+        assert f"{row['label']} {numbers}" in words
+    assert "a lovely great film" in words
+    assert "dull [bold]and bad" in words
+    assert f"Report {run / 'report.html'} Model {run / 'model.tg'}" in words
+    assert f"read 80 train, 30 test texts; the run goes to {run}" in stderr
+    assert "longer than max_tokens=6" in stderr
+
+
+def test_training_as_json_says_the_same(folder: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    stdout, stderr = call("train", folder / "tiny.yaml", "--out", out, "--json", "-q", "--set", "training.max_epochs=1")
+    found = json.loads(stdout)
+    assert found["test"] == json.loads((out / "metrics.json").read_text(encoding="utf-8"))["test"]
+    assert found["model"] == str(out / "model.tg")
+    assert found["epochs"] == 1
+    assert found["predictions"][0]["text"] == "a lovely great film"
+    assert stderr == ""
+    _, stderr = call("train", folder / "tiny.yaml", "--out", out, code=1)
+    assert stderr.startswith(f"tidegate: {out}: the folder already holds a run.")
+
+
+def test_errors_end_with_1_and_debug_shows_the_traceback(folder: Path, tmp_path: Path):
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "run"
+    _, stderr = call("train", folder / "tiny.yaml", "--out", out, code=1)
+    assert stderr.startswith(f"tidegate: {out}: the run's folder cannot be written: Not a directory")
+    result = CliRunner().invoke(app, ["train", str(folder / "tiny.yaml"), "--out", str(out), "--debug"])
+    assert isinstance(result.exception, tidegate.errors.TidegateError)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_an_unforeseen_error_is_one_message_too(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(jobs, "train", broken)
+    _, stderr = call("train", folder / "tiny.yaml", code=1)
+    assert stderr.startswith("tidegate: RuntimeError: a defect\nThis error was not foreseen.")
+
+
+def test_an_interruption_before_the_first_epoch_ends_with_130(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TextClassifier, "fit", interrupted)
+    _, stderr = call("train", folder / "tiny.yaml", "--out", tmp_path / "run", "-q", code=130)
+    assert stderr == "tidegate: interrupted\n"
+
+
+# --- evaluate, info, validate, recipes
+
+
+def test_evaluate_prints_the_metrics(model: Path, folder: Path):
+    found = json.loads(call("evaluate", model, folder / "test.csv", "--json")[0])
+    expected = json.loads((model.parent / "metrics.json").read_text(encoding="utf-8"))["test"]
+    assert found["metrics"] == expected
+    words = " ".join(call("evaluate", model, folder / "test.csv")[0].split())
+    assert words.startswith(f"accuracy {expected['accuracy']:.4f} ±")
+    assert "label precision recall f1 support" in words
+
+
+def test_evaluate_complains_of_data_and_models(model: Path, folder: Path, tmp_path: Path):
+    bad = write_csv(tmp_path / "bad.csv", [("pos", "good"), ("mixed", "so so")])
+    _, stderr = call("evaluate", model, bad, code=1)
+    assert stderr.startswith("tidegate: bad.csv:3: the label 'mixed' is not one that the model was trained on")
+    _, stderr = call("evaluate", tmp_path / "none.tg", bad, code=1)
+    assert "none.tg: no such file" in stderr
+    _, stderr = call("evaluate", folder / "test.csv", bad, code=1)
+    assert "test.csv: expected a tidegate model (.tg), found a file that starts with b'labe'" in stderr
+    _, stderr = call("evaluate", model, tmp_path / "bda.csv", code=1)
+    assert "there is no such file or folder. Did you mean 'bad.csv'?" in stderr
+
+
+def test_info_names_versions_instruction_set_and_backends():
+    words = " ".join(call("info")[0].split())
+    found = json.loads(call("info", "--json")[0])
+    assert f"instruction set {found['native']['isa']} (of " in words
+    assert f"threads {found['native']['threads']}" in words
+    for name, version in found["versions"].items():
+        assert f"{name} {version}" in words
+    assert {"cell": "gru", "device": "cpu", "dtype": "float32", "backend": "native"}.items() <= found["backends"][
+        0
+    ].items()
+    assert "gru cpu float32 native" in words
+
+
+def call_without_torch(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    code = "import sys; sys.modules['torch'] = None; from tidegate.cli import main; main()"
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+
+
+def test_info_works_without_torch(tmp_path: Path):
+    done = call_without_torch("info", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "instruction set" in done.stdout
+    assert 'pip install "tidegate[train]"' in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("arguments", [["train", "sentiment_en"], ["evaluate", "MODEL", "x.csv"], ["predict", "MODEL"]])
+def test_what_needs_torch_says_which_extra_brings_it(model: Path, tmp_path: Path, arguments: list[str]):
+    done = call_without_torch(*(str(model) if word == "MODEL" else word for word in arguments), folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("tidegate: this needs the package 'torch'")
+    assert 'pip install "tidegate[train]"' in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_validate_says_what_it_found(folder: Path):
+    stdout, _ = call("validate", folder / "tiny.yaml")
+    assert stdout.splitlines() == [
+        f"{folder / 'tiny.yaml'}: valid",
+        f"  data.train: {folder / 'train.csv'}",
+        f"  data.test: {folder / 'test.csv'}",
+    ]
+    found = json.loads(call("validate", folder / "tiny.yaml", "--set", "model.cell=lstm", "--json")[0])
+    assert found["sets"]["cell"] == "lstm"
+    _, stderr = call("validate", folder / "tiny.yaml", "--data-dir", folder / "none", code=2)
+    assert stderr.startswith(f"tidegate: {folder / 'tiny.yaml'}:3: data.train: expected a file or folder, found none")
+
+
+def test_recipes_are_listed_and_copied(tmp_path: Path):
+    names = [item["name"] for item in json.loads(call("recipes", "list", "--json")[0])]
+    assert names == ["imdb", "sentiment_en", "sentiment_zh"]
+    stdout, _ = call("recipes")
+    assert call("recipes", "list")[0] == stdout
+    assert [line for line in stdout.splitlines() if not line.startswith(" ")] == names
+    target = tmp_path / "mine.yaml"
+    stdout, _ = call("recipes", "copy", "sentiment_en", target)
+    assert target.is_file()
+    assert stdout.splitlines() == [str(target), f"Edit it, then: tidegate train {target}"]
+    assert "there is a file of this name" in call("recipes", "copy", "sentiment_en", target, code=1)[1]
+    assert "Did you mean 'imdb'?" in call("recipes", "copy", "imbd", code=2)[1]
+
+
+# --- predict
+
+
+def test_predict_gives_a_line_for_each_line(model: Path):
+    data = "a lovely good film\n\nbad \udcff bad\r\n坏 坏".encode("utf-8", "surrogateescape")
+    texts = ["a lovely good film", "", "bad \ufffd bad", "坏 坏"]
+    estimator = tidegate.load(model)
+    expected = estimator.predict_proba(texts)
+    found = [json.loads(line) for line in call("predict", model, "--json", stdin=data)[0].splitlines()]
+    assert [item["text"] for item in found] == texts
+    assert [item["label"] for item in found] == estimator.predict(texts).tolist()
+    for item, row in zip(found, expected, strict=True):
+        assert [item["probabilities"][name] for name in ("neg", "pos")] == pytest.approx(row.tolist(), abs=1e-5)
+    plain = call("predict", model, "-", stdin=data)[0]
+    assert plain == "".join(f"{item['label']}\t{max(item['probabilities'].values()):.4f}\n" for item in found)
+
+
+def test_predict_reads_a_file(model: Path, tmp_path: Path):
+    path = tmp_path / "texts.txt"
+    path.write_bytes(b"good\nbad \x00\n" + b"great " * 100_000 + b"\n")
+    lines = call("predict", model, path)[0].splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["pos", "neg", "pos"]
+    path.write_bytes(b"")
+    assert call("predict", model, path)[0] == ""
+    assert "there is no such file" in call("predict", model, tmp_path / "none.txt", code=1)[1]
+    assert "found a folder" in call("predict", model, tmp_path, code=1)[1]
+
+
+# --- processes: pipes and signals
+
+
+def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", "from tidegate.cli import main; main()", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell's background job ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        **options,
+    )
+
+
+@pytest.fixture
+def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Processes that are ended with the test, whatever comes."""
+    started: list[subprocess.Popen[bytes]] = []
+    yield started
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def test_a_line_is_answered_before_the_next_is_sent_and_ctrl_c_ends_it(
+    model: Path, processes: list[subprocess.Popen[bytes]]
+):
+    process = start("predict", model, stdin=subprocess.PIPE)
+    processes.append(process)
+    assert process.stdin is not None and process.stdout is not None
+    for text, label in [(b"good great\n", b"pos"), (b"bad awful\n", b"neg")]:
+        process.stdin.write(text)
+        process.stdin.flush()
+        assert select.select([process.stdout], [], [], PATIENCE)[0], "no answer"
+        assert process.stdout.readline().split(b"\t")[0] == label
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE) == 130
+    assert process.stderr is not None and process.stderr.read() == b"tidegate: interrupted\n"
+
+
+def test_a_broken_pipe_ends_quietly(model: Path, tmp_path: Path, processes: list[subprocess.Popen[bytes]]):
+    path = tmp_path / "texts.txt"
+    path.write_bytes(b"good film\n" * 20_000)
+    process = start("predict", model, path, "--json")
+    processes.append(process)
+    assert process.stdout is not None and process.stderr is not None
+    assert json.loads(process.stdout.readline())["text"] == "good film"
+    process.stdout.close()
+    assert process.wait(PATIENCE) == 0
+    assert process.stderr.read() == b""
+
+
+def test_ctrl_c_in_training_keeps_the_best_and_ends_with_130(
+    folder: Path, tmp_path: Path, processes: list[subprocess.Popen[bytes]]
+):
+    run = tmp_path / "run"
+    endless = ["--set", "training.max_epochs=100000", "--set", "training.patience=100000"]
+    process = start("train", folder / "tiny.yaml", "--out", run, *endless)
+    processes.append(process)
+    limit = time.monotonic() + PATIENCE
+    while not (run / "checkpoints" / "last.ckpt").exists():
+        assert process.poll() is None and time.monotonic() < limit
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, stderr.decode()
+    assert stdout == b""
+    message = stderr.decode().splitlines()[-1]
+    assert message.startswith("tidegate: interrupted after ")
+    assert f"--resume --out {run}" in message
+    assert b"Traceback" not in stderr
+    labels = [label for label, _ in rows(30, 2)]
+    assert set(tidegate.load(run / "model.tg").predict([text for _, text in rows(30, 2)])) <= set(labels)
+
+    resumed = call("train", folder / "tiny.yaml", "--out", run, "--resume", "-q")[0]
+    assert "test accuracy" in resumed
+    assert (run / "report.html").is_file()
