@@ -116,7 +116,8 @@ def test_rows_of_a_batch_have_like_lengths_and_batches_are_mixed():
     # Rows at random spread over some 350 of the 400; within a sorted chunk of 1,024 over some 6.
     assert np.mean(spread) < 12
     means = np.array([lengths[batch].mean() for batch in batches])
-    assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.2
+    # Neighbours in the order of training are strangers in length: over 100 apart, and in sorted chunks some 6.
+    assert np.abs(np.diff(means)).mean() > 60
     partners = [{frozenset(batch.tolist()) for batch in sampler.batches(epoch)} for epoch in (0, 1)]
     assert not partners[0] & partners[1]
 

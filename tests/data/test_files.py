@@ -45,6 +45,17 @@ def test_bad_utf8_is_located(tmp_path, head):
     assert read(path, errors="ignore").endswith("caf noir\n")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "utf-16"])
+def test_bad_bytes_after_a_character_that_lies_across_two_pieces_are_located(tmp_path, encoding):
+    text = "x\n" * 10 + "x" * ((1 << 16) - 21) + "好\n"
+    good = text.encode(encoding)[: -len("\n".encode(encoding))] if encoding == "utf-16" else text.encode(encoding)
+    bad = b"\x00\xdc\n\x00" if encoding == "utf-16" else b"fine\n\xff\xff\n"
+    path = tmp_path / "a.csv"
+    path.write_bytes(good + bad)
+    with pytest.raises(DataError, match=rf"a\.csv:{11 if encoding == 'utf-16' else 13}: .*0x"):
+        read(path, encoding=encoding)
+
+
 def test_a_character_cut_off_at_the_end_is_located(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes("a\nb\n好".encode()[:-1])
