@@ -400,3 +400,11 @@ def test_timing_and_history_are_plain_numbers(fitted: TextClassifier) -> None:
         "tokens_per_second",
         "seconds",
     }
+
+
+def test_the_vocabulary_never_sees_validation_texts() -> None:
+    held_out = ["unheardof film", "unseen film"]
+    model = make(max_epochs=1).fit(X, Y, validation_data=(held_out, ["positive", "negative"]))
+    assert "unheardof" not in model.encoder_.vocabulary.index
+    words = {word for row in X for word in row.split()}
+    assert set(model.encoder_.vocabulary.index) - {"<unk>"} == words

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tidegate.errors import TidegateError
+from tidegate.heads.classify import SequenceClassifier
 from tidegate.training.batches import EncodedBatches
 from tidegate.training.fit import FitResult, fit
 from training.toy import toy_batches, toy_network, toy_settings
@@ -277,3 +278,21 @@ def test_verbose_prints_one_line_an_epoch(capfd: pytest.CaptureFixture[str]) -> 
         assert f"accuracy {entry['validation_accuracy']:.4f}" in line
         assert "tokens/s" in line
     assert "best so far" in lines[0]
+
+
+def test_every_step_of_every_epoch_draws_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws: list[float] = []
+
+    def loss(network: SequenceClassifier, batch: Any) -> tuple[Tensor, Tensor]:
+        draws.append(float(torch.rand(())))
+        return original(network, batch)
+
+    original = SequenceClassifier.loss
+    monkeypatch.setattr(SequenceClassifier, "loss", loss)
+    train(max_epochs=3)
+    assert len(draws) == 12
+    assert len(set(draws)) == 12
+    first = list(draws)
+    draws.clear()
+    train(max_epochs=3)
+    assert draws == first

@@ -165,7 +165,7 @@ class _Module(lightning.LightningModule):
         self.train_sums, self.tokens = None, 0
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        torch.manual_seed(derive_seed(self.settings.random_state, "step", self.current_epoch, batch_idx))
+        _seed(self.device, derive_seed(self.settings.random_state, "step", self.current_epoch, batch_idx))
         total, count = cast(Trainable, self.network).loss(batch)
         sums = torch.stack([total.detach(), count])
         self.train_sums = sums if self.train_sums is None else self.train_sums + sums
@@ -197,6 +197,13 @@ class _Module(lightning.LightningModule):
             "tokens_per_second": self.tokens / max(self.train_seconds, 1e-9),
             "seconds": time.perf_counter() - self.epoch_started,
         }
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    # torch.manual_seed also formats a stack trace for each kind of accelerator that is absent: a millisecond a step.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def _quotient(sums: Tensor) -> float:
