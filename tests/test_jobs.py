@@ -188,6 +188,17 @@ def test_ctrl_c_before_the_first_epoch_leaves_no_model(folder: Path, tmp_path: P
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["recipe.yaml"]
 
 
+def test_a_run_that_is_terminated_says_how_to_go_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    def terminated(*_: Any, **__: Any) -> None:
+        raise SIGTERMException
+
+    monkeypatch.setattr(TextClassifier, "fit", terminated)
+    with pytest.raises(TidegateError, match=f"terminated from outside; go on .* --resume --out {tmp_path / 'run'}"):
+        jobs.train(load_recipe(folder / "tiny.yaml"), out=tmp_path / "run")
+
+
 def test_ctrl_c_keeps_the_best_so_far_and_resuming_ends_as_an_unbroken_run(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

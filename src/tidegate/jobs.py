@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from tidegate.config import Recipe, load_recipe
 from tidegate.data.bundled import PREFIX, bundled_path, load_reviews
 from tidegate.data.sources import align_labels, read_text_examples
-from tidegate.errors import RecipeError, require
+from tidegate.errors import RecipeError, TidegateError, require
 from tidegate.recipe_data import Splits, check_first_rows, data_notes, read_splits
 from tidegate.run_folder import MODEL_FILE, RECIPE_FILE, prepare_run_folder, write_text
 
@@ -115,12 +115,14 @@ def train(
     Raises:
         RecipeError: A setting does not work on this machine.
         DataError: The data cannot be used; the message names file and line.
-        TidegateError: The folder cannot be written, or there is no run to resume.
+        TidegateError: The folder cannot be written, there is no run to resume, or the process was told to end.
         KeyboardInterrupt: Ctrl-C came before the first epoch was finished, or after training.
     """
     started = time.perf_counter()
     require("torch", "train")
     require("lightning", "train")
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
     from tidegate.estimators.text_classifier import TextClassifier
 
     arguments = dict(recipe.arguments)
@@ -158,6 +160,10 @@ def train(
             if not hasattr(model, "network_"):
                 raise
             interrupted = True
+        except SIGTERMException:
+            raise TidegateError(
+                f"the run was terminated from outside; go on with it from its last epoch: --resume --out {folder}"
+            ) from None
     model_file = model.save(folder / MODEL_FILE)
     write_text(folder / RECIPE_FILE, _resolved(recipe, model))
     best = model.history_[model.best_epoch_ - 1]
