@@ -46,7 +46,8 @@ class RunFacts:
         baseline: the result of :func:`tidegate.reporting.compare.tfidf_baseline`, which is a dict with ``name`` and
             ``accuracy``.
         mistakes: the worst mistakes on the test set, worst first.
-        timing: seconds of each part of the run, ``{"training": 61.2, ...}``.
+        timing: seconds of each part of the run, ``{"train": 61.2, ...}``; that of ``train`` also stands at
+            the top of the report.
         environment: versions, processor, threads and the like.
         notes: warnings and statements, such as how many texts were truncated.
     """

@@ -83,8 +83,8 @@ def _headline(facts: RunFacts) -> str:
     ]
     if facts.history:
         tiles.append(("epochs", f"{len(facts.history)}"))
-    if "training" in facts.timing:
-        tiles.append(("training", _duration(facts.timing["training"])))
+    if "train" in facts.timing:
+        tiles.append(("training", _duration(facts.timing["train"])))
     return (
         '<div class="card headline"><div><p class="small">test accuracy</p>'
         f'<p class="figure">{100 * accuracy:.1f}<span>%</span></p>'
