@@ -139,7 +139,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         bidirectional: bool = True,
         pooling: str = "attention",
         dropout: float = 0.5,
-        embedding_dropout: float = 0.3,
+        embedding_dropout: float = 0.5,
         word_dropout: float = 0.0,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
