@@ -78,7 +78,7 @@ def full_facts() -> RunFacts:
         test=judged(88),
         baseline={"name": "a bag of words", "accuracy": 0.70, "macro_f1": 0.7, "seconds": 1.0, "vocabulary": 10},
         mistakes=[Mistake("不错的电影", "positive", "negative", 0.987, "reviews.csv:17")],
-        timing={"reading": 0.25, "train": 61.5},
+        timing={"reading": 0.25, "train": 61.5, "tuning": 3599.7, "total": 3599.4},
         environment={"tidegate": "0.1.0", "threads": 2},
         notes=["3 texts stand in both sets."],
     )
@@ -123,6 +123,8 @@ def test_the_page_shows_the_facts_in_their_sections(tmp_path):
         "training 61.5 s",  # the tile
         "train 61.5 s",
         "250 ms",
+        "tuning 1 h 0 min",
+        "total 59 min 59 s",
         "3 texts stand in both sets.",
         "max_tokens: 3",  # the recipe as YAML
     ):

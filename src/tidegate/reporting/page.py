@@ -303,8 +303,10 @@ def _pairs(values: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    """A value of a recipe as YAML writes it on one line, long ones as they are."""
+    """A value of a recipe as JSON writes it; texts as they are, and a list of texts a line each."""
     value = json_safe(value)
+    if isinstance(value, list) and value and all(isinstance(entry, str) for entry in value):
+        return "\n".join(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -346,5 +348,5 @@ def _duration(seconds: float) -> str:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 120:
         return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
