@@ -13,7 +13,7 @@ import pytest
 from tidegate.errors import TidegateError
 from tidegate.reporting.facts import json_safe
 from tidegate.reporting.metrics import classification_metrics
-from tidegate.reporting.report import Mistake, RunFacts, write_report
+from tidegate.reporting.report import Mistake, RunFacts, write_metrics, write_report
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 
@@ -268,6 +268,23 @@ def test_a_failed_write_keeps_the_old_report_and_is_told_in_words(tmp_path, monk
         write_report(tmp_path, RunFacts(title="new"))
     assert json.loads((tmp_path / "metrics.json").read_text("utf-8"))["title"] == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.json", "report.html"]
+
+
+def test_the_record_can_be_written_without_the_page(tmp_path, monkeypatch):
+    write_report(tmp_path / "both", full_facts())
+    path = write_metrics(tmp_path / "new" / "alone", full_facts())
+    assert path == tmp_path / "new" / "alone" / "metrics.json"
+    assert path.read_bytes() == (tmp_path / "both" / "metrics.json").read_bytes()
+    assert [entry.name for entry in path.parent.iterdir()] == ["metrics.json"]
+
+    def full_disk(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(TidegateError, match=r"cannot write the report into .*alone: No space left on device"):
+        write_metrics(path.parent, RunFacts(title="new"))
+    assert json.loads(path.read_text("utf-8"))["title"] == "reviews"
+    assert [entry.name for entry in path.parent.iterdir()] == ["metrics.json"]
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path):

@@ -13,7 +13,7 @@ from tidegate.errors import TidegateError
 from tidegate.reporting.facts import Mistake, RunFacts, json_safe
 from tidegate.reporting.page import render_page
 
-__all__ = ["Mistake", "RunFacts", "write_report"]
+__all__ = ["Mistake", "RunFacts", "write_metrics", "write_report"]
 
 _FORMAT = 1
 
@@ -22,9 +22,28 @@ def write_report(folder: str | os.PathLike[str], facts: RunFacts) -> Path:
     """Write ``report.html`` and ``metrics.json`` into a folder, which is made where it is not there.
 
     Each file is replaced at once or not at all, so that a reader never meets half of one. The page needs no other file
-    and no network; what is not known of the run is left out of it, and long texts are shortened.
+    and no network; what is not known of the run is left out of it, and long texts are shortened. What ``metrics.json``
+    holds is told at `write_metrics`.
 
-    ``metrics.json`` holds one object in UTF-8, with whole texts::
+    Args:
+        folder: where the two files go.
+        facts: what is known of the run.
+
+    Returns:
+        The path of ``report.html``.
+
+    Raises:
+        TidegateError: the folder or a file cannot be written, as on a full disk.
+    """
+    page = render_page(facts)
+    write_metrics(folder, facts)
+    return _write(Path(folder) / "report.html", page)
+
+
+def write_metrics(folder: str | os.PathLike[str], facts: RunFacts) -> Path:
+    """Write ``metrics.json`` alone into a folder, which is made where it is not there; replaced at once or not at all.
+
+    The file holds one object in UTF-8, with whole texts::
 
         {
           "format": 1,                  number of this layout
@@ -53,17 +72,15 @@ def write_report(folder: str | os.PathLike[str], facts: RunFacts) -> Path:
     A number that was not finite is null; NaN, which is not JSON, is never written.
 
     Args:
-        folder: where the two files go.
+        folder: where the file goes.
         facts: what is known of the run.
 
     Returns:
-        The path of ``report.html``.
+        The path of ``metrics.json``.
 
     Raises:
-        TidegateError: the folder or a file cannot be written, as on a full disk.
+        TidegateError: the folder or the file cannot be written, as on a full disk.
     """
-    folder = Path(folder)
-    page = render_page(facts)
     record = json.dumps(
         {"format": _FORMAT, "tidegate": tidegate.__version__, **json_safe(facts)},
         indent=2,
@@ -72,16 +89,19 @@ def write_report(folder: str | os.PathLike[str], facts: RunFacts) -> Path:
     )
     # Lists of plain numbers stand on one line each. Line breaks inside texts are escaped, so none is touched.
     record = re.sub(r"\[\n[\s\d.,eE+-]+\]", lambda match: re.sub(r"\s+", " ", match[0]), record)
+    return _write(Path(folder) / "metrics.json", record + "\n")
+
+
+def _write(path: Path, text: str) -> Path:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / "metrics.json", record + "\n")
-        _replace(folder / "report.html", page)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, text)
     except OSError as error:
         raise TidegateError(
-            f"cannot write the report into {folder}: {error.strerror or error}; "
+            f"cannot write the report into {path.parent}: {error.strerror or error}; "
             "expected a folder that can be written, with some room on its disk"
         ) from error
-    return folder / "report.html"
+    return path
 
 
 def _replace(path: Path, text: str) -> None:
