@@ -154,7 +154,7 @@ def main() -> None:
                     flush=True,
                 )
     if arguments.json:
-        write_json(arguments.json, {"machine": machine(), "rows": rows})
+        write_json(arguments.json, {"machine": machine(), "repeats": arguments.repeats, "rows": rows})
         print(f"written to {arguments.json}")
 
 

@@ -108,14 +108,17 @@ class _Gru(torch.autograd.Function):
         ctx.reset_after = reset_after
         hidden, _, saved = output
         ctx.mark_non_differentiable(saved)
-        ctx.set_materialize_grads(True)
+        # The gradient of `saved` is never used, and zeros for it would be the largest tensor of the backward pass.
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, h_0, batch_sizes, previous_row, hidden, saved, *parameters)
 
     @staticmethod
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, grad_output: Tensor, grad_h_n: Tensor, _: Tensor
+        ctx: Any, grad_output: Tensor | None, grad_h_n: Tensor | None, _: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         x, h_0, batch_sizes, previous_row, output, saved, *parameters = ctx.saved_tensors
+        grad_output = torch.zeros_like(output) if grad_output is None else grad_output
+        grad_h_n = torch.zeros_like(h_0) if grad_h_n is None else grad_h_n
         # Dynamo binds a Function inside a backward wrongly, and nobody differentiates a compiled backward again.
         gradients = _GruBackward.forward if torch.compiler.is_compiling() else _GruBackward.apply
         with torch.autocast("cpu", enabled=False):

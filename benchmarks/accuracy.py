@@ -1,0 +1,74 @@
+"""The test accuracy of a recipe over several seeds, the model chosen on validation data, beside its baseline.
+
+python benchmarks/accuracy.py sentiment_en [--seeds 0 1 2] [--set KEY=VALUE ...] [--data-dir DIR] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from pathlib import Path
+
+from side_by_side import machine, write_json
+
+from tidegate import jobs
+from tidegate.config import load_recipe
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--json", help="write the record to this file")
+    arguments = parser.parse_args()
+    rows = []
+    baseline = None
+    for seed in arguments.seeds:
+        overrides = [*arguments.overrides, f"training.random_state={seed}"]
+        if baseline is not None:
+            overrides.append("output.baseline=false")
+        recipe = load_recipe(arguments.recipe, overrides=overrides, data_dir=arguments.data_dir)
+        with tempfile.TemporaryDirectory() as folder:
+            run = jobs.train(recipe, out=folder, overwrite=True)
+        if run.test is None:
+            raise SystemExit("expected a recipe with test data")
+        baseline = baseline or run.baseline
+        rows.append(
+            {
+                "seed": seed,
+                "test_accuracy": run.test["accuracy"],
+                "validation_accuracy": run.validation_accuracy,
+                "best_epoch": run.best_epoch,
+                "epochs": run.epochs,
+                "seconds": round(run.seconds, 1),
+            }
+        )
+        print(
+            f"seed {seed}: test {run.test['accuracy']:.4f}, validation {run.validation_accuracy:.4f}, "
+            f"epoch {run.best_epoch} of {run.epochs}, {run.seconds:.0f} s",
+            flush=True,
+        )
+    accuracies = [row["test_accuracy"] for row in rows]
+    mean, spread = statistics.mean(accuracies), statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
+    print(f"{arguments.recipe}: mean test accuracy {mean:.4f}, standard deviation {spread:.4f}, {len(rows)} seeds")
+    if baseline is not None:
+        print(f"baseline {baseline['accuracy']:.4f}: {baseline['name']}")
+    if arguments.json:
+        record = {
+            "recipe": arguments.recipe,
+            "overrides": arguments.overrides,
+            "needs_data_dir": arguments.data_dir is not None,
+            "mean_test_accuracy": mean,
+            "standard_deviation": spread,
+            "baseline": baseline,
+            "runs": rows,
+            "machine": machine(),
+        }
+        write_json(arguments.json, record)
+
+
+if __name__ == "__main__":
+    main()
