@@ -19,6 +19,7 @@ from tidegate.errors import TidegateError
 from tidegate.heads.classify import SequenceClassifier
 from tidegate.training.batches import EncodedBatches
 from tidegate.training.fit import FitResult, fit
+from tidegate.training.progress import epoch_line
 from training.toy import toy_batches, toy_network, toy_settings
 
 
@@ -278,6 +279,21 @@ def test_verbose_prints_one_line_an_epoch(capfd: pytest.CaptureFixture[str]) -> 
         assert f"accuracy {entry['validation_accuracy']:.4f}" in line
         assert "tokens/s" in line
     assert "best so far" in lines[0]
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_line_an_epoch_goes_to_the_log_where_progress_is_not_shown(
+    verbose: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="tidegate"):
+        _, result = train(max_epochs=3, verbose=verbose)
+    bests, scores = [], [-1.0]
+    for entry in result.history:
+        bests.append(entry["validation_accuracy"] > max(scores))
+        scores.append(entry["validation_accuracy"])
+    lines = [epoch_line(entry, 3, best) for entry, best in zip(result.history, bests, strict=True)]
+    logged = [(record.name, record.levelno, record.getMessage()) for record in caplog.records]
+    assert logged == ([] if verbose else [("tidegate.training.fit", logging.INFO, line) for line in lines])
 
 
 def test_every_step_of_every_epoch_draws_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from tidegate.data.batch import Batch
 from tidegate.data.seeds import derive_seed
 from tidegate.errors import TidegateError
 from tidegate.training.checkpoints import AtomicCheckpoints, CheckpointFolder, read_checkpoint
-from tidegate.training.progress import Progress
+from tidegate.training.progress import Progress, epoch_line
 
 __all__ = ["BatchSource", "FitResult", "FitSettings", "Trainable", "fit"]
 
@@ -71,7 +71,7 @@ class FitSettings:
         gradient_clip: Largest norm of the gradient, or None.
         random_state: Seed of every draw.
         device: ``"cpu"`` or ``"cuda"``, with an index or without.
-        verbose: Whether to show progress on standard error.
+        verbose: Whether to show progress on standard error; otherwise a line an epoch goes to the log at INFO.
     """
 
     learning_rate: float
@@ -264,6 +264,8 @@ class _Selection(lightning.Callback):
             self.best_weights, self.best_epoch, self.best_score = weights, entry["epoch"], score
         self.history.append(entry)
         self.diverged = not finite
+        if not self.settings.verbose:
+            _log.info(epoch_line(entry, self.settings.max_epochs, better))
         if self.folder is not None:
             if better:
                 trainer.save_checkpoint(self.folder.best)
