@@ -364,6 +364,17 @@ def test_what_a_bundle_holds(fitted: TextClassifier, tmp_path: Path) -> None:
     assert "tidegate" in bundle.versions
 
 
+def test_loading_and_predicting_do_without_lightning(fitted: TextClassifier, tmp_path: Path) -> None:
+    code = (
+        "import sys, tidegate; labels = tidegate.load(sys.argv[1]).predict(sys.argv[2:]).tolist();"
+        "print(labels, 'torch' in sys.modules, 'lightning' in sys.modules)"
+    )
+    path = fitted.save(tmp_path / "model.tg")
+    command = [sys.executable, "-c", code, str(path), *X[:4]]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True)
+    assert done.stdout.strip() == f"{fitted.predict(X[:4]).tolist()} True False"
+
+
 def test_bundles_that_do_not_fit_are_refused(fitted: TextClassifier, tmp_path: Path) -> None:
     good = load_bundle(fitted.save(tmp_path / "good.tg"))
 

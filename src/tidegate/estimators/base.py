@@ -13,9 +13,11 @@ from sklearn.utils import check_random_state
 from tidegate.errors import DataError
 
 __all__ = [
+    "check_data",
     "check_labels",
     "check_sample_weight",
     "check_texts",
+    "check_validation",
     "resolve_device",
     "resolve_seed",
     "resolve_verbose",
@@ -101,6 +103,43 @@ def check_sample_weight(sample_weight: Any, num_rows: int) -> np.ndarray | None:
     if num_rows and not weights.any():
         raise DataError("sample_weight is zero in every row, which leaves nothing to learn from")
     return weights
+
+
+def check_data(X: Any, y: Any, sample_weight: Any) -> tuple[list[str], np.ndarray, np.ndarray | None]:
+    """Texts, labels and weights to learn from; rows of weight 0 are left out.
+
+    Raises:
+        DataError: There are no texts, or X, y or sample_weight cannot be used; the message says where.
+    """
+    texts = check_texts(X)
+    if not texts:
+        raise DataError("X is empty: fitting needs at least two texts")
+    labels, weights = check_labels(y, len(texts)), check_sample_weight(sample_weight, len(texts))
+    if weights is not None and not weights.all():
+        kept = np.flatnonzero(weights)
+        texts, labels, weights = [texts[row] for row in kept], labels[kept], weights[kept]
+    return texts, labels, weights
+
+
+def check_validation(
+    validation_data: tuple[Any, ...], classes: np.ndarray
+) -> tuple[list[str], np.ndarray, np.ndarray | None]:
+    """Texts, class indices and weights of ``(X, y)`` or ``(X, y, sample_weight)``.
+
+    Raises:
+        DataError: It has another form, cannot be used, or has a label that is not one of `classes`.
+    """
+    if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+        raise DataError("validation_data must be (X, y) or (X, y, sample_weight)")
+    X, y, *rest = validation_data
+    texts, labels, weights = check_data(X, y, rest[0] if rest else None)
+    unseen = np.setdiff1d(labels, classes) if labels.dtype.kind == classes.dtype.kind else np.unique(labels)
+    if len(unseen):
+        raise DataError(
+            f"validation_data has labels that the training data has not: {unseen[:5].tolist()}; "
+            f"known are {classes[:10].tolist()}"
+        )
+    return texts, np.searchsorted(classes, labels), weights
 
 
 def stratified_split(targets: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -24,9 +24,9 @@ from tidegate.data.seeds import derive_seed
 from tidegate.deploy.bundle import Bundle, installed_versions, load_bundle, save_bundle
 from tidegate.errors import BundleError, DataError, nearest
 from tidegate.estimators.base import (
-    check_labels,
-    check_sample_weight,
+    check_data,
     check_texts,
+    check_validation,
     resolve_device,
     resolve_seed,
     resolve_verbose,
@@ -34,8 +34,6 @@ from tidegate.estimators.base import (
 )
 from tidegate.heads.classify import SequenceClassifier
 from tidegate.training.batches import EncodedBatches, batches_within
-from tidegate.training.checkpoints import CheckpointFolder
-from tidegate.training.fit import FitSettings, fit
 
 __all__ = ["TextClassifier"]
 
@@ -215,11 +213,15 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             TidegateError: A checkpoint cannot be written or read, or belongs to another run.
             KeyboardInterrupt: Ctrl-C; where an epoch was finished, the estimator is fitted with the best one so far.
         """
+        # Lightning takes seconds to import, and a fitted model does without it.
+        from tidegate.training.checkpoints import CheckpointFolder
+        from tidegate.training.fit import FitSettings, fit
+
         self._check_arguments()
         if resume and run_folder is None:
             raise ValueError("resume=True needs run_folder, the folder of the run to go on with")
         device, folder = resolve_device(self.device), None if run_folder is None else Path(run_folder)
-        texts, labels, weights = _check_data(X, y, sample_weight)
+        texts, labels, weights = check_data(X, y, sample_weight)
         classes, targets = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise DataError(
@@ -232,7 +234,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         train = np.arange(len(texts))
         validation: tuple[list[str], np.ndarray, np.ndarray | None] | None = None
         if validation_data is not None:
-            validation = _check_validation(validation_data, classes)
+            validation = check_validation(validation_data, classes)
         elif self.validation_fraction > 0:
             train, rows = stratified_split(targets, self.validation_fraction, derive_seed(random_state, "split"))
             if len(rows):
@@ -416,30 +418,3 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             "random_state": random_state,
             "data": digest.hexdigest(),
         }
-
-
-def _check_data(X: Any, y: Any, sample_weight: Any) -> tuple[list[str], np.ndarray, np.ndarray | None]:
-    texts = check_texts(X)
-    if not texts:
-        raise DataError("X is empty: fitting needs at least two texts")
-    labels, weights = check_labels(y, len(texts)), check_sample_weight(sample_weight, len(texts))
-    if weights is not None and not weights.all():
-        kept = np.flatnonzero(weights)
-        texts, labels, weights = [texts[row] for row in kept], labels[kept], weights[kept]
-    return texts, labels, weights
-
-
-def _check_validation(
-    validation_data: tuple[Any, ...], classes: np.ndarray
-) -> tuple[list[str], np.ndarray, np.ndarray | None]:
-    if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-        raise DataError("validation_data must be (X, y) or (X, y, sample_weight)")
-    X, y, *rest = validation_data
-    texts, labels, weights = _check_data(X, y, rest[0] if rest else None)
-    unseen = np.setdiff1d(labels, classes) if labels.dtype.kind == classes.dtype.kind else np.unique(labels)
-    if len(unseen):
-        raise DataError(
-            f"validation_data has labels that the training data has not: {unseen[:5].tolist()}; "
-            f"known are {classes[:10].tolist()}"
-        )
-    return texts, np.searchsorted(classes, labels), weights
