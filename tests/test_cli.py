@@ -126,6 +126,9 @@ def test_training_prints_the_results_and_where_they_are(trained: tuple[Path, str
     assert f"Report {run / 'report.html'} Model {run / 'model.tg'}" in words
     assert f"read 80 train, 30 test texts; the run goes to {run}" in stderr
     assert "longer than max_tokens=6" in stderr
+    # No terminal, no bar: a line an epoch shows that the run goes on.
+    for entry in facts["history"]:
+        assert f"epoch  {entry['epoch']}/2  loss {entry['train_loss']:.4f}" in stderr
 
 
 def test_training_as_json_says_the_same(folder: Path, tmp_path: Path):

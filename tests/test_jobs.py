@@ -112,6 +112,24 @@ def test_report_and_baseline_can_be_left_out(folder: Path, tmp_path: Path):
     assert json.loads((run.folder / "metrics.json").read_text())["test"] == run.test
 
 
+def test_a_run_without_a_report_never_renders_one_and_removes_a_stale_one(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    recipe = load_recipe(folder / "tiny.yaml", overrides=["output.baseline=false", "training.max_epochs=1"])
+    first = jobs.train(recipe, out=tmp_path / "run")
+    assert first.report is not None and first.report.exists()
+
+    def never(facts: Any) -> str:
+        raise AssertionError("a page was rendered")
+
+    monkeypatch.setattr("tidegate.reporting.report.render_page", never)
+    recipe = load_recipe(folder / "tiny.yaml", overrides=["output.baseline=false", "output.report=false"])
+    second = jobs.train(recipe, out=tmp_path / "run", resume=True)
+    assert second.report is None
+    assert not first.report.exists()
+    assert len(json.loads((second.folder / "metrics.json").read_text(encoding="utf-8"))["history"]) == 2
+
+
 def test_without_test_data_nothing_is_tested(folder: Path, tmp_path: Path):
     recipe = tmp_path / "recipe.yaml"
     text = (folder / "tiny.yaml").read_text(encoding="utf-8").replace("  test: test.csv\n", "")

@@ -19,7 +19,7 @@ from tidegate.data.bundled import PREFIX, bundled_path, load_reviews
 from tidegate.data.sources import align_labels, read_text_examples
 from tidegate.errors import RecipeError, TidegateError, require
 from tidegate.recipe_data import Splits, check_first_rows, data_notes, read_splits
-from tidegate.run_folder import MODEL_FILE, RECIPE_FILE, prepare_run_folder, write_text
+from tidegate.run_folder import MODEL_FILE, RECIPE_FILE, REPORT_FILE, prepare_run_folder, write_text
 
 if TYPE_CHECKING:
     from tidegate.estimators.text_classifier import TextClassifier
@@ -191,7 +191,7 @@ def _judge(
     from tidegate.environment import describe_environment
     from tidegate.located_yaml import parse_document
     from tidegate.reporting.metrics import classification_metrics, worst_mistakes
-    from tidegate.reporting.report import RunFacts, write_report
+    from tidegate.reporting.report import RunFacts, write_metrics, write_report
 
     output, classes, notes = recipe.sections.output, model.classes_.tolist(), list(run.notes)
     timing |= model.timing_
@@ -239,12 +239,13 @@ def _judge(
         environment=describe_environment().summary(),
         notes=notes,
     )
-    report = write_report(run.folder, facts)
-    if not output.report:
-        report.unlink()
+    report = write_report(run.folder, facts) if output.report else None
+    if report is None:
+        (run.folder / REPORT_FILE).unlink(missing_ok=True)  # of a run that was resumed, and is of other facts
+        write_metrics(run.folder, facts)
     return dataclasses.replace(
         run,
-        report=report if output.report else None,
+        report=report,
         test=test,
         baseline=baseline,
         predictions=_predictions(model, output.try_),
