@@ -197,6 +197,51 @@ def test_evaluate_complains_of_data_and_models(model: Path, folder: Path, tmp_pa
     assert "there is no such file or folder. Did you mean 'bad.csv'?" in stderr
 
 
+def write_chinese(path: Path, examples: list[tuple[str, str]]) -> None:
+    """A file separated by semicolons, in GB18030, with texts of Chinese characters."""
+    spoken = {"the": "这", "film": "电影", "was": "是", "plot": "情节", "a": "一", "cast": "演员", "and": "和"}
+    words = {"good": "好", "great": "棒", "lovely": "美", "bad": "坏", "awful": "糟", "dull": "闷"}
+    texts = ["".join((spoken | words).get(word, word) for word in text.split()) for _, text in examples]
+    lines = ["label;text", *(f"{label};{text}" for (label, _), text in zip(examples, texts, strict=True))]
+    path.write_bytes(("\n".join(lines) + "\n").encode("gb18030"))
+
+
+def test_chinese_reviews_in_gb18030_are_trained_by_recipe_and_judged_by_command(tmp_path: Path):
+    recipe = write_tiny(tmp_path)
+    write_chinese(tmp_path / "train.csv", rows(200, 1))
+    write_chinese(tmp_path / "test.csv", rows(40, 2))
+    keys = ["data.delimiter=;", "data.encoding=gb18030", "text.tokenizer=characters", "text.max_tokens=20"]
+    keys += ["output.baseline=false", "training.max_epochs=4"]
+    options = [word for key in keys for word in ("--set", key)]
+    _, stderr = call("train", recipe, "--out", tmp_path / "never", *options[:2], *options[4:], code=1)
+    assert "train.csv:2: expected UTF-8 text" in stderr
+    assert stderr.strip().splitlines()[-1].endswith("(In the recipe: data.encoding, data.errors.)")
+    found = json.loads(call("train", recipe, "--out", tmp_path / "run", *options, "--json")[0])
+    assert found["test"]["accuracy"] > 0.9
+
+    how = ["--delimiter", ";", "--encoding", "gb18030"]
+    judged = json.loads(call("evaluate", found["model"], tmp_path / "test.csv", *how, "--json")[0])
+    assert judged["metrics"] == found["test"]
+    _, stderr = call("evaluate", found["model"], tmp_path / "test.csv", *how[:2], code=1)
+    assert stderr.strip().endswith("(On the command line: --encoding, --errors.)")
+    blurred = call("evaluate", found["model"], tmp_path / "test.csv", *how[:2], "--errors", "replace", "--json")[0]
+    assert json.loads(blurred)["metrics"]["count"] == 40
+    assert json.loads(blurred)["metrics"]["accuracy"] < found["test"]["accuracy"]
+    _, stderr = call("evaluate", found["model"], "bundled:reviews_zh", *how, code=1)
+    assert "delimiter=, encoding= has no effect on bundled data" in stderr
+
+
+def test_evaluate_reads_other_quotes_and_tabs(model: Path, tmp_path: Path):
+    path = tmp_path / "data.csv"
+    path.write_text("text\tlabel\n'good\tgreat'\tpos\n", encoding="utf-8")
+    options = ["--delimiter", "\\t", "--quote", "'", "--json"]
+    assert json.loads(call("evaluate", model, path, *options)[0])["metrics"]["count"] == 1
+    path.write_text('text,label\n"good,pos\nbad,neg\n', encoding="utf-8")
+    _, stderr = call("evaluate", model, path, code=1)
+    assert "(On the command line: --quote.)" in stderr
+    assert json.loads(call("evaluate", model, path, "--quote", "none", "--json")[0])["metrics"]["count"] == 2
+
+
 def test_info_names_versions_instruction_set_and_backends():
     words = " ".join(call("info")[0].split())
     found = json.loads(call("info", "--json")[0])

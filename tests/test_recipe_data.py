@@ -103,3 +103,45 @@ def test_the_first_rows_show_missing_columns_and_rows(tmp_path: Path):
     with pytest.raises(DataError, match="no column 'split'"):
         check_first_rows(recipe_of(tmp_path, "{source: a.csv}", a=TWO))
     assert check_first_rows(load_recipe("sentiment_en")) == {"source": "bundled:reviews_en"}
+
+
+def test_the_recipe_says_how_all_of_its_files_are_read(tmp_path: Path):
+    (tmp_path / "a.csv").write_bytes(
+        "好看;'很好;真的'\n难看;差\n".encode("gb18030") + b"\xff;" + "差\n".encode("gb18030")
+    )
+    (tmp_path / "b.csv").write_bytes("还行;差\n".encode("gb18030"))
+    how = 'delimiter: ;, quote: "\'", encoding: gb18030, errors: replace, header: [text, label]'
+    recipe = recipe_of(tmp_path, f"{{train: a.csv, test: b.csv, {how}}}")
+    splits = read_splits(recipe)
+    assert splits.train.texts == ["好看", "难看", "\ufffd"]
+    assert splits.train.labels == ["很好;真的", "差", "差"]
+    assert splits.test is not None and (splits.test.texts, splits.test.labels) == (["还行"], ["差"])
+    assert check_first_rows(recipe) == {"train": str(tmp_path / "a.csv"), "test": str(tmp_path / "b.csv")}
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(recipe.resolved({}), encoding="utf-8")
+    assert read_splits(load_recipe(resolved)) == splits
+
+
+def test_one_file_of_parts_is_read_as_the_recipe_says(tmp_path: Path):
+    content = 'split|text|label\ntrain|"a|x\ntrain|b"|y\ntest|c|y\n'
+    splits = read_splits(recipe_of(tmp_path, "{source: a.csv, delimiter: '|', quote: null}", a=content))
+    assert splits.train.texts == ['"a', 'b"']
+    assert splits.test is not None and splits.test.texts == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("content", "keys"),
+    [
+        ("text,label\n好,x\n".encode("gb18030"), "data.encoding, data.errors"),
+        ("text;label\n好;x\n".encode(), "data.delimiter"),
+        (b'text,label\n"a,x\n', "data.quote"),
+    ],
+)
+def test_errors_of_reading_name_the_keys_of_the_recipe(tmp_path: Path, content: bytes, keys: str):
+    (tmp_path / "a.csv").write_bytes(content)
+    recipe = recipe_of(tmp_path, "{train: a.csv}")
+    for read in (read_splits, check_first_rows):
+        with pytest.raises(DataError) as caught:
+            read(recipe)
+        assert str(caught.value).endswith(f" (In the recipe: {keys}.)")
+        assert str(caught.value).startswith(f"{tmp_path / 'a.csv'}:")

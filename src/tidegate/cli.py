@@ -127,6 +127,10 @@ def evaluate(
         str | None, typer.Option(help="Judge on one part: a value of the split column.", show_default=False)
     ] = None,
     split: Annotated[str, typer.Option(help="The split column, for --part.")] = "split",
+    delimiter: Annotated[str | None, typer.Option(help="Character between fields.", show_default=False)] = None,
+    quote: Annotated[str | None, typer.Option(help="Character around fields, or none.", show_default=False)] = None,
+    encoding: Annotated[str | None, typer.Option(help="As gb18030; UTF-8 by default.", show_default=False)] = None,
+    errors: Annotated[str | None, typer.Option(help="Bad bytes: strict, replace, ...", show_default=False)] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -135,8 +139,16 @@ def evaluate(
         import dataclasses
 
         from tidegate import jobs
+        from tidegate.recipe_data import options_named
 
-        result = jobs.evaluate(model, data, text=text, label=label, part=part, split=split)
+        given = {"delimiter": delimiter, "quote": quote, "encoding": encoding, "errors": errors}
+        reading: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if quote == "none":
+            reading["quote"] = None
+        if delimiter == "\\t":
+            reading["delimiter"] = "\t"
+        with options_named("On the command line", "--{}"):
+            result = jobs.evaluate(model, data, text=text, label=label, part=part, split=split, **reading)
         if as_json:
             _print_json(dataclasses.asdict(result))
             return

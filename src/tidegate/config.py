@@ -10,113 +10,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from typing_extensions import TypedDict
 
 from tidegate.data.bundled import PREFIX, bundled_path
+from tidegate.data.files import checked_encoding
+from tidegate.data.sources import is_table
 from tidegate.errors import DataError, RecipeError, nearest
 from tidegate.located_yaml import Document, KeyPath, dotted, dump_document, parse_document, read_document
+from tidegate.recipe_sections import BaselineOptions, Data, Model, Output, Sections, Text, Training
 
 SECTIONS = ("text", "model", "training")
-_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-Count = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Data(TypedDict, total=False):
-    """Which texts to learn from: ``source`` (bundled, or a file with a split column), or ``train`` and its fellows."""
-
-    __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
-    source: str
-    train: str
-    validation: str
-    test: str
-    text: str
-    label: str
-    split: str
-
-
-class Text(TypedDict, total=False):
-    """How a text becomes tokens."""
-
-    __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
-    tokenizer: Literal["words", "characters", "bpe", "jieba"]
-    lowercase: bool
-    strip_html: bool
-    normalization: Literal["NFKC", "NFC", "NFD", "NFKD"] | None
-    max_tokens: Count | None
-    truncation: Literal["head", "tail", "ends"]
-    max_vocabulary: Count
-    min_count: Count
-
-
-class Model(TypedDict, total=False):
-    """What the network is."""
-
-    __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
-    cell: Literal["gru", "lstm", "rnn"]
-    embedding_size: Count
-    hidden_size: Count
-    num_layers: Count
-    bidirectional: bool
-    pooling: Literal["last", "mean", "max", "attention"]
-    dropout: Rate
-    embedding_dropout: Rate
-    word_dropout: Rate
-
-
-class Training(TypedDict, total=False):
-    """How the network learns."""
-
-    __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
-    learning_rate: Annotated[float, Field(gt=0)]
-    weight_decay: Annotated[float, Field(ge=0)]
-    batch_size: Count
-    max_epochs: Count
-    patience: Count
-    monitor: Literal["accuracy", "loss"]
-    validation_fraction: Rate
-    gradient_clip: Annotated[float, Field(gt=0)] | None
-    random_state: Annotated[int, Field(ge=0, lt=2**32)] | None
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
-    verbose: bool | None
-
-
-class BaselineOptions(TypedDict, total=False):
-    """How the TF-IDF baseline reads a text; left out, it follows ``text.tokenizer``."""
-
-    __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
-    tokenizer: Literal["words", "characters", "jieba"]
-
-
-def _baseline_switch(value: object) -> object:
-    return value if not isinstance(value, bool) else {} if value else None
-
-
-class Output(BaseModel):
-    """What a run leaves beside the model."""
-
-    model_config = _STRICT
-    report: bool = True
-    baseline: Annotated[BaselineOptions | None, BeforeValidator(_baseline_switch)] = None
-    title: str | None = None
-    try_: Annotated[list[str], Field(alias="try")] = []
-
-
-class Sections(BaseModel):
-    """A whole recipe."""
-
-    model_config = _STRICT
-    task: Literal["text-classification"]
-    data: Data
-    text: Text = {}
-    model: Model = {}
-    training: Training = {}
-    output: Output = Output()
+READING = ("delimiter", "quote", "encoding", "errors", "header")
+_TABLES_ONLY = ("delimiter", "quote", "header")
 
 
 @dataclass(frozen=True)
@@ -301,11 +209,20 @@ def _data_problems(recipe: Recipe) -> list[str]:
         except DataError as error:
             problems.append(f"{at('source')}: {error}")
     if "source" in data:
-        idle = ["validation", "test"] + (["text", "label", "split"] if bundled is not None else [])
+        idle = ["validation", "test"] + (["text", "label", "split", *READING] if bundled is not None else [])
         reason = "data.source brings its own" if bundled is None else "the bundled data bring their own"
     else:
         idle, reason = ["split"], "data.train and its fellows are the splits"
     problems += [f"{at(key)} has no effect: {reason}. Remove it." for key in idle if key in data]
+    if bundled is None:
+        paths = [path for key in _PATHS if (path := recipe.data_path(key)) is not None]
+        if not any(is_table(path) for path in paths):
+            reason = "it says how CSV and TSV files are read, and there are none"
+            problems += [f"{at(key)} has no effect: {reason}. Remove it." for key in _TABLES_ONLY if key in data]
+        try:
+            checked_encoding(data.get("encoding", "utf-8"))
+        except DataError as error:
+            problems.append(f"{at('encoding')}: {error}")
     fraction = ("training", "validation_fraction")
     if "validation_fraction" in recipe.sections.training and (bundled is not None or "validation" in data):
         problems.append(
@@ -343,7 +260,10 @@ _EXPECTED = {
     "finite_number": "a finite number",
     "bool_type": "true or false",
     "string_type": "a text",
+    "string_too_short": "one character",
+    "string_too_long": "one character",
     "list_type": "a list",
+    "too_short": "the names of the columns",
     "string_pattern_mismatch": "auto, cpu or cuda",
     "dict_type": "a section (keys with values)",
     "model_type": "a section (keys with values)",
@@ -406,7 +326,7 @@ def _purpose(path: KeyPath) -> str:
 def _annotation(path: KeyPath) -> Any:
     if path == ("task",):
         return get_type_hints(Sections)["task"]
-    if len(path) == 2 and path[0] in ("text", "model", "training"):
+    if len(path) == 2 and path[0] in ("data", *SECTIONS):
         return get_type_hints(_MODELS[str(path[0])]).get(str(path[1]))
     if path == ("output", "baseline", "tokenizer"):
         return get_type_hints(BaselineOptions)["tokenizer"]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from tidegate.config import Recipe, load_recipe
 from tidegate.data.bundled import PREFIX, bundled_path, load_reviews
 from tidegate.data.sources import align_labels, read_text_examples
-from tidegate.errors import RecipeError, TidegateError, require
+from tidegate.errors import DataError, RecipeError, TidegateError, require
 from tidegate.recipe_data import Splits, check_first_rows, data_notes, read_splits
 from tidegate.run_folder import MODEL_FILE, RECIPE_FILE, REPORT_FILE, prepare_run_folder, write_text
 
@@ -321,6 +321,7 @@ def evaluate(
     label: str = "label",
     part: str | None = None,
     split: str = "split",
+    **reading: Any,
 ) -> Evaluation:
     """Judge a saved model on labelled data.
 
@@ -330,22 +331,27 @@ def evaluate(
         text, label, split: Columns of the file.
         part: The part to judge on: a value of the column ``split``. None takes the whole file, or the test part of
             bundled data.
+        reading: How the file is read: ``delimiter``, ``quote``, ``encoding``, ``errors``, ``header``, as in
+            ``read_text_examples``.
 
     Raises:
         BundleError: The model cannot be read.
-        DataError: The data cannot be read, or have a label that the model does not know.
+        DataError: The data cannot be read, have a label that the model does not know, or are bundled and `reading` is
+            given.
     """
     started = time.perf_counter()
     estimator = _load(model)
     from tidegate.reporting.metrics import classification_metrics
 
     if data.startswith(PREFIX):
+        if reading:
+            raise DataError(f"{', '.join(f'{name}=' for name in reading)} has no effect on bundled data; remove it")
         language = bundled_path(data).name.split(".")[0].rpartition("_")[2]
         examples = load_reviews(language, part or "test")
     elif part is not None:
-        examples = read_text_examples(data, text=text, label=label, split=split, split_value=part)
+        examples = read_text_examples(data, text=text, label=label, split=split, split_value=part, **reading)
     else:
-        examples = read_text_examples(data, text=text, label=label)
+        examples = read_text_examples(data, text=text, label=label, **reading)
     classes = estimator.classes_.tolist()
     labels = align_labels(examples, classes)
     metrics = classification_metrics(labels, estimator.predict_proba(examples.texts), classes)

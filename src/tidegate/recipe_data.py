@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tidegate.config import Recipe
+from tidegate.config import READING, Recipe
 from tidegate.data.bundled import PREFIX, bundled_path, load_reviews
 from tidegate.data.sources import TextExamples, align_labels, duplicated_texts, read_records, read_text_examples
 from tidegate.errors import DataError
 
 Label = str | int
 
+_OPTION = re.compile(r"\b(delimiter|quote|encoding|errors)=")
 _VALIDATION_NAMES = ("validation", "valid", "dev")
 
 
@@ -42,7 +45,8 @@ def read_splits(recipe: Recipe) -> Splits:
         language = recipe.bundled.rpartition("_")[2]
         parts = {part: load_reviews(language, part) for part in ("train", "validation", "test")}
     else:
-        parts = _read_one_file(recipe) if "source" in recipe.sections.data else _read_files(recipe)
+        with options_named("In the recipe", "data.{}"):
+            parts = _read_one_file(recipe) if "source" in recipe.sections.data else _read_files(recipe)
     train = parts["train"]
     classes = sorted(set(train.labels or []), key=str)
     if len(classes) < 2:
@@ -53,28 +57,48 @@ def read_splits(recipe: Recipe) -> Splits:
     return Splits(train, _aligned(parts.get("validation"), classes), _aligned(parts.get("test"), classes))
 
 
-def _columns(recipe: Recipe) -> dict[str, str]:
+@contextmanager
+def options_named(place: str, form: str) -> Iterator[None]:
+    """Add to the errors of reading what its options are called in another place.
+
+    Args:
+        place: Where, as ``"In the recipe"``.
+        form: What an option is called there, as ``"data.{}"``.
+    """
+    try:
+        yield
+    except DataError as error:
+        names = [form.format(name) for name in dict.fromkeys(_OPTION.findall(str(error)))]
+        raise DataError(f"{error} ({place}: {', '.join(names)}.)" if names else str(error)) from None
+
+
+def _reading(recipe: Recipe) -> dict[str, Any]:
+    """How the recipe says that files are read, as arguments; the rest is left to the reader's defaults."""
+    return {key: value for key, value in recipe.sections.data.items() if key in READING}
+
+
+def _columns(recipe: Recipe) -> dict[str, Any]:
     """The columns that the recipe names, as arguments; others are left to the reader's defaults."""
-    data = recipe.sections.data
-    return {key: value for key, value in (("text", data.get("text")), ("label", data.get("label"))) if value}
+    return {key: value for key, value in recipe.sections.data.items() if key in ("text", "label") and value}
 
 
 def _read_files(recipe: Recipe) -> dict[str, TextExamples]:
     paths = {part: recipe.data_path(part) for part in ("train", "validation", "test")}
-    columns: dict[str, Any] = _columns(recipe)
-    return {part: read_text_examples(path, **columns) for part, path in paths.items() if path is not None}
+    options = _columns(recipe) | _reading(recipe)
+    return {part: read_text_examples(path, **options) for part, path in paths.items() if path is not None}
 
 
 def _read_one_file(recipe: Recipe) -> dict[str, TextExamples]:
     path, split = recipe.data_path("source"), recipe.sections.data.get("split", "split")
-    found = {str(row.fields[split]).strip() for row in read_records(path, columns=[split])}
+    reading = _reading(recipe)
+    found = {str(row.fields[split]).strip() for row in read_records(path, columns=[split], **reading)}
     names = {"train": "train"}
     if validation := found.intersection(_VALIDATION_NAMES):
         names["validation"] = min(validation, key=_VALIDATION_NAMES.index)
     if "test" in found:
         names["test"] = "test"
-    columns: dict[str, Any] = _columns(recipe)
-    return {part: read_text_examples(path, split=split, split_value=name, **columns) for part, name in names.items()}
+    options = {"split": split, **_columns(recipe), **reading}
+    return {part: read_text_examples(path, split_value=name, **options) for part, name in names.items()}
 
 
 def _aligned(examples: TextExamples | None, classes: Sequence[Label]) -> TextExamples | None:
@@ -112,7 +136,9 @@ def check_first_rows(recipe: Recipe) -> dict[str, str]:
         if path is None:
             continue
         wanted = [*columns, data.get("split", "split")] if part == "source" else columns
-        if next(iter(read_records(path, columns=wanted)), None) is None:
+        with options_named("In the recipe", "data.{}"):
+            first = next(iter(read_records(path, columns=wanted, **_reading(recipe))), None)
+        if first is None:
             raise DataError(f"{path}: there are no rows.")
         found[part] = PREFIX + recipe.bundled if recipe.bundled else str(path)
     return found

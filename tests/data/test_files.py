@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.data.files import checked_lines, existing, open_text, plain_suffix
+from tidegate.data.files import checked_encoding, checked_lines, existing, open_text, plain_suffix
 from tidegate.errors import DataError
 
 
@@ -141,3 +141,21 @@ def test_nul_bytes_are_located():
     assert next(lines) == "fine\n"
     with pytest.raises(DataError, match=r"a\.csv:2: found a NUL byte.*utf-16.*tr -d '\\000' < a\.csv > clean\.csv"):
         next(lines)
+
+
+@pytest.mark.parametrize("name", ["utf-9", "base64", "rot13", "a\0b"])
+def test_an_encoding_that_is_none_of_characters_is_refused(name: str):
+    with pytest.raises(DataError, match="Python knows no such encoding"):
+        checked_encoding(name)
+    assert checked_encoding("GB18030") == "gb18030"
+    assert checked_encoding("UTF8") == "utf-8-sig"
+
+
+def test_utf_16_without_its_mark_is_refused_with_a_cure(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("好\n".encode("utf-16-le"))
+    with pytest.raises(DataError, match=r"a\.txt: expected UTF-16 text: .*pass encoding='utf-16-le'"):
+        with open_text(path, encoding="utf-16") as stream:
+            stream.read()
+    with open_text(path, encoding="utf-16-le") as stream:
+        assert stream.read() == "好\n"

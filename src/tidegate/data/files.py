@@ -70,7 +70,7 @@ def open_text(
     Raises:
         DataError: The file is missing, empty, damaged, or not in the encoding; also while it is read.
     """
-    encoding = _checked_encoding(encoding)
+    encoding = checked_encoding(encoding)
     if errors not in _ERROR_HANDLERS:
         raise DataError(
             f"errors={errors!r}: expected one of {', '.join(_ERROR_HANDLERS)}.{nearest(errors, _ERROR_HANDLERS)}"
@@ -82,6 +82,11 @@ def open_text(
             yield stream
     except UnicodeDecodeError:
         raise DataError(_describe_bad_bytes(path, encoding)) from None
+    except UnicodeError as error:  # UTF-16 and UTF-32 want a byte order mark
+        raise DataError(
+            f"{path}: expected {encoding.upper()} text: {error}; if the file has no byte order mark, pass "
+            f"encoding='{encoding}-le', else the encoding that it has"
+        ) from None
     except _DAMAGED as error:
         raise DataError(
             f"{path}: the compressed file is damaged or cut short ({error}); copy or download it again"
@@ -106,10 +111,16 @@ def checked_lines(lines: Iterator[str], path: Path) -> Iterator[str]:
         yield line
 
 
-def _checked_encoding(encoding: str) -> str:
+def checked_encoding(encoding: str) -> str:
+    """Python's name of a character encoding; UTF-8 is the form that passes over a byte order mark.
+
+    Raises:
+        DataError: There is no such encoding, or it is not one of characters (as base64).
+    """
     try:
+        io.TextIOWrapper(io.BytesIO(), encoding)
         name = codecs.lookup(encoding).name
-    except LookupError:
+    except (LookupError, ValueError):
         raise DataError(
             f"encoding={encoding!r}: Python knows no such encoding; usual ones: utf-8, utf-16, gb18030, latin-1, cp1252"
         ) from None

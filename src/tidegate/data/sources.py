@@ -216,6 +216,11 @@ def _fingerprint(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
+def is_table(path: Path) -> bool:
+    """Whether a path's name is that of a CSV or TSV file, for which delimiter, quote and header are."""
+    return _FORMAT_OF_SUFFIX.get(plain_suffix(path)) in ("csv", "tsv")
+
+
 def _format_of(path: Path, format: str | None) -> str:
     if format is not None:
         if format not in FORMATS:

@@ -1,0 +1,114 @@
+"""The sections of a recipe: their keys, types and ranges."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from typing_extensions import TypedDict
+
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Character = Annotated[str, Field(min_length=1, max_length=1)]
+
+
+class Data(TypedDict, total=False):
+    """Which texts to learn from: ``source`` (bundled, or a file with a split column), or ``train`` and its fellows.
+
+    The keys from ``delimiter`` on say how the files are read, and are those of `read_records`.
+    """
+
+    __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
+    source: str
+    train: str
+    validation: str
+    test: str
+    text: str
+    label: str
+    split: str
+    delimiter: Character
+    quote: Character | None
+    encoding: str
+    errors: Literal["strict", "replace", "ignore", "backslashreplace", "surrogateescape"]
+    header: Annotated[list[str], Field(min_length=1)]
+
+
+class Text(TypedDict, total=False):
+    """How a text becomes tokens."""
+
+    __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
+    tokenizer: Literal["words", "characters", "bpe", "jieba"]
+    lowercase: bool
+    strip_html: bool
+    normalization: Literal["NFKC", "NFC", "NFD", "NFKD"] | None
+    max_tokens: Count | None
+    truncation: Literal["head", "tail", "ends"]
+    max_vocabulary: Count
+    min_count: Count
+
+
+class Model(TypedDict, total=False):
+    """What the network is."""
+
+    __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
+    cell: Literal["gru", "lstm", "rnn"]
+    embedding_size: Count
+    hidden_size: Count
+    num_layers: Count
+    bidirectional: bool
+    pooling: Literal["last", "mean", "max", "attention"]
+    dropout: Rate
+    embedding_dropout: Rate
+    word_dropout: Rate
+
+
+class Training(TypedDict, total=False):
+    """How the network learns."""
+
+    __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    batch_size: Count
+    max_epochs: Count
+    patience: Count
+    monitor: Literal["accuracy", "loss"]
+    validation_fraction: Rate
+    gradient_clip: Annotated[float, Field(gt=0)] | None
+    random_state: Annotated[int, Field(ge=0, lt=2**32)] | None
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
+    verbose: bool | None
+
+
+class BaselineOptions(TypedDict, total=False):
+    """How the TF-IDF baseline reads a text; left out, it follows ``text.tokenizer``."""
+
+    __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
+    tokenizer: Literal["words", "characters", "jieba"]
+
+
+def _baseline_switch(value: object) -> object:
+    return value if not isinstance(value, bool) else {} if value else None
+
+
+class Output(BaseModel):
+    """What a run leaves beside the model."""
+
+    model_config = _STRICT
+    report: bool = True
+    baseline: Annotated[BaselineOptions | None, BeforeValidator(_baseline_switch)] = None
+    title: str | None = None
+    try_: Annotated[list[str], Field(alias="try")] = []
+
+
+class Sections(BaseModel):
+    """A whole recipe."""
+
+    model_config = _STRICT
+    task: Literal["text-classification"]
+    data: Data
+    text: Text = {}
+    model: Model = {}
+    training: Training = {}
+    output: Output = Output()
