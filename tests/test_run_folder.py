@@ -93,3 +93,21 @@ def test_write_text_names_the_file(tmp_path: Path):
     assert (tmp_path / "a.yaml").read_text(encoding="utf-8") == "坏"
     with pytest.raises(TidegateError, match=r"none/a\.yaml: the file could not be written: No such file"):
         write_text(tmp_path / "none" / "a.yaml", "")
+
+
+def test_write_text_keeps_the_old_file_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write_text(tmp_path / "a.yaml", "old")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(TidegateError, match=r"a\.yaml: the file could not be written: No space left on device"):
+            write_text(tmp_path / "a.yaml", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.yaml"]
+    assert (tmp_path / "a.yaml").read_text(encoding="utf-8") == "old"
+
+
+def test_an_empty_folder_of_checkpoints_is_no_run(tmp_path: Path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    assert prepare(tmp_path / "run", tmp_path) == tmp_path / "run"

@@ -35,7 +35,7 @@ def prepare_run_folder(name: str, out: str | Path | None, *, resume: bool, overw
     else:
         folder = Path(out)
     _check_writable(folder)
-    if (folder / MODEL_FILE).exists() or (folder / CHECKPOINTS).exists():
+    if (folder / MODEL_FILE).exists() or any((folder / CHECKPOINTS).glob("*.ckpt")):
         if not overwrite:
             raise TidegateError(
                 f"{folder}: the folder already holds a run. Go on with it (--resume), replace it (--overwrite), or "
@@ -80,12 +80,19 @@ def _check_writable(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file.
+    """Write a file whole, or leave what was there.
 
     Raises:
         TidegateError: It cannot be written.
     """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.write_text(text, encoding="utf-8")
+        with open(temporary, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise TidegateError(f"{path}: the file could not be written: {error.strerror or error}.") from None
