@@ -53,7 +53,7 @@ lint: install
 
 # The tests of the kernels with the extension built under AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: install
-	cmake -S . -B $(SANITIZED) -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTIDEGATE_SANITIZE=address,undefined \
+	cmake -S . -B $(SANITIZED) -G Ninja -DCMAKE_BUILD_TYPE=Debug -DTIDEGATE_SANITIZE=address,undefined \
 	  -DPython_EXECUTABLE=$(abspath $(BIN))/python
 	cmake --build $(SANITIZED)
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so) $$(gcc -print-file-name=libstdc++.so)" \

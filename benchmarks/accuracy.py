@@ -11,7 +11,6 @@ import tempfile
 from pathlib import Path
 
 from side_by_side import machine, write_json
-
 from tidegate import jobs
 from tidegate.config import load_recipe
 

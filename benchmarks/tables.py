@@ -18,8 +18,8 @@ Made by `make bench` and `python benchmarks/tables.py` from `benchmarks/results/
 
 {machine}
 
-tidegate.GRU beside torch.nn.GRU in one process, taking turns; medians of {repeats} turns. A training step is forward and
-backward with the gradients of the input and of all parameters; its FLOPs are 3 x 2 N 3H (I + H) a direction, N the
+tidegate.GRU beside torch.nn.GRU in one process, taking turns; medians of {repeats} turns. A training step is forward
+and backward with the gradients of the input and of all parameters; its FLOPs are 3 x 2 N 3H (I + H) a direction, N the
 number of real steps, I = H; inference takes a third of that. `of peak` is the fraction of torch.mm's rate (float32,
 2048 cubed) measured beside the same shape. In the ragged batches torch.nn.GRU takes a PackedSequence made beforehand.
 
