@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from tidegate import terminal
 from tidegate.errors import RecipeError, TidegateError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
-    from tidegate.jobs import Prediction, Training
 
 FAILED, MISUSE, INTERRUPTED = 1, 2, 130
 
@@ -98,7 +92,7 @@ def train(
             verbose=True if verbose else False if quiet else None,
         )
         if as_json:
-            _print_json(_training_json(run))
+            terminal.print_json(terminal.training_json(run))
         if run.interrupted:
             accuracy = "" if run.validation_accuracy is None else f", validation accuracy {run.validation_accuracy:.4f}"
             _complain(
@@ -107,7 +101,7 @@ def train(
             )
             raise typer.Exit(INTERRUPTED)
         if not as_json:
-            _print_training(_console(), loaded.sections.output.title or loaded.name, run)
+            terminal.print_training(terminal.make_console(), loaded.sections.output.title or loaded.name, run)
 
 
 @app.command(epilog="Example: tidegate evaluate runs/demo/model.tg bundled:reviews_en")
@@ -150,11 +144,13 @@ def evaluate(
         with options_named("On the command line", "--{}"):
             result = jobs.evaluate(model, data, text=text, label=label, part=part, split=split, **reading)
         if as_json:
-            _print_json(dataclasses.asdict(result))
+            terminal.print_json(dataclasses.asdict(result))
             return
-        console = _console()
-        _line(console, f"{_accuracy(result.metrics)} on {result.metrics['count']:,} texts of {data}")
-        console.print(_class_table(result.metrics))
+        console = terminal.make_console()
+        terminal.print_line(
+            console, f"{terminal.accuracy_line(result.metrics)} on {result.metrics['count']:,} texts of {data}"
+        )
+        console.print(terminal.class_table(result.metrics))
 
 
 @app.command(epilog="Example: echo 'not bad at all' | tidegate predict runs/demo/model.tg --json")
@@ -185,7 +181,7 @@ def predict(
             if file == "-" and sys.stdin.isatty():
                 typer.echo("Type a text and press Enter; Ctrl-D ends.", err=True)
             for predictions in results:
-                lines = [_json_line(item) if as_json else _plain_line(item) for item in predictions]
+                lines = [terminal.json_line(item) if as_json else terminal.plain_line(item) for item in predictions]
                 sys.stdout.buffer.write("".join(lines).encode("utf-8"))
                 sys.stdout.buffer.flush()
 
@@ -198,9 +194,9 @@ def info(as_json: AsJson = False, debug: Debug = False) -> None:
 
         environment = describe_environment()
         if as_json:
-            _print_json(environment.to_dict())
+            terminal.print_json(environment.to_dict())
             return
-        console = _console()
+        console = terminal.make_console()
         native = environment.native
         facts = {
             "platform": environment.platform,
@@ -209,15 +205,15 @@ def info(as_json: AsJson = False, debug: Debug = False) -> None:
             "instruction set": f"{native['isa']} (of {', '.join(native['available_isas'])})" if native else "none",
             "threads": str(native.get("threads", "unknown without torch")) if native else "none",
         }
-        console.print(_pair_table("machine", facts))
-        console.print(_pair_table("versions", environment.versions))
+        console.print(terminal.pair_table("machine", facts))
+        console.print(terminal.pair_table("versions", environment.versions))
         if environment.backends:
-            table = _table("cell", "device", "type", "backend", "note")
+            table = terminal.make_table("cell", "device", "type", "backend", "note")
             for row in environment.backends:
-                table.add_row(*(_cell(row[key]) for key in ("cell", "device", "dtype", "backend", "note")))
+                table.add_row(*(terminal.make_cell(row[key]) for key in ("cell", "device", "dtype", "backend", "note")))
             console.print(table)
         for note in environment.notes:
-            _line(console, f"note: {note}")
+            terminal.print_line(console, f"note: {note}")
 
 
 @app.command(epilog="Example: tidegate validate sentiment.yaml --set training.learning_rate=1e-3")
@@ -234,14 +230,14 @@ def validate(
 
         check = jobs.validate(recipe, overrides=set_ or [], data_dir=data_dir)
         if as_json:
-            _print_json(
+            terminal.print_json(
                 {"valid": True, "path": str(check.recipe.path), "data": check.data, "sets": check.recipe.arguments}
             )
             return
-        console = _console()
-        _line(console, f"{check.recipe.path}: valid")
+        console = terminal.make_console()
+        terminal.print_line(console, f"{check.recipe.path}: valid")
         for part, source in check.data.items():
-            _line(console, f"  data.{part}: {source}")
+            terminal.print_line(console, f"  data.{part}: {source}")
 
 
 @recipes_app.callback(invoke_without_command=True)
@@ -258,16 +254,16 @@ def list_recipes(as_json: AsJson = False, debug: Debug = False) -> None:
 
         found = shipped.list_recipes()
         if as_json:
-            _print_json(
+            terminal.print_json(
                 [
                     {"name": item.name, "purpose": item.purpose, "command": item.command, "path": str(item.path)}
                     for item in found
                 ]
             )
             return
-        console = _console()
+        console = terminal.make_console()
         for item in found:
-            _line(console, f"{item.name}\n  {item.purpose}\n  {item.command}")
+            terminal.print_line(console, f"{item.name}\n  {item.purpose}\n  {item.command}")
 
 
 @recipes_app.command("copy", epilog="Example: tidegate recipes copy sentiment_en my_sentiment.yaml")
@@ -284,11 +280,15 @@ def copy_recipe(
         from tidegate.recipes import shipped
 
         target = shipped.copy_recipe(name, destination)
-        _line(_console(), f"{target}\nEdit it, then: tidegate train {target}")
+        terminal.print_line(terminal.make_console(), f"{target}\nEdit it, then: tidegate train {target}")
 
 
 def main() -> None:
     """The entry point ``tidegate``."""
+    # Threads that wait spin for milliseconds by default, which on a busy machine takes the cores from those they wait
+    # for. Shorter spinning measured the same on a quiet one. Only a process of our own is told so, before torch loads.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     app(prog_name="tidegate")
 
 
@@ -349,102 +349,3 @@ class _Formatter(logging.Formatter):
 
 def _complain(message: str) -> None:
     typer.echo(f"tidegate: {message}", err=True)
-
-
-# --- printing
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
-
-
-def _line(console: Console, text: str) -> None:
-    console.print(_clean(text), soft_wrap=True)
-
-
-def _clean(text: str) -> str:
-    """Text from data without what a terminal would obey."""
-    return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
-
-
-def _cell(text: object) -> Any:
-    from rich.text import Text
-
-    return Text(_clean(str(text)))
-
-
-def _table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE)
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left")
-    return table
-
-
-def _pair_table(title: str, pairs: dict[str, str]) -> Table:
-    table = _table(title, "")
-    for name, value in pairs.items():
-        table.add_row(_cell(name), _cell(value))
-    return table
-
-
-def _class_table(metrics: dict[str, Any]) -> Table:
-    numbers = ("precision", "recall", "f1", "support")
-    table = _table("label", *numbers, right=numbers)
-    for row in metrics["per_class"]:
-        table.add_row(_cell(row["label"]), *(f"{row[name]:.4f}" for name in numbers[:3]), f"{row['support']:,}")
-    return table
-
-
-def _accuracy(metrics: dict[str, Any]) -> str:
-    return (
-        f"accuracy {metrics['accuracy']:.4f} ± {metrics['standard_error']:.4f}, macro F1 {metrics['macro_f1']:.4f}, "
-        f"log loss {metrics['log_loss']:.4f}"
-    )
-
-
-def _print_training(console: Console, title: str, run: Training) -> None:
-    chosen = "" if run.validation_accuracy is None else f", validation accuracy {run.validation_accuracy:.4f}"
-    _line(console, f"\n{title}\n  best of {run.epochs} epochs: {run.best_epoch}{chosen}; {run.seconds:.0f} s in all")
-    if run.test is not None:
-        _line(console, f"  test {_accuracy(run.test)} on {run.test['count']:,} texts")
-    if run.baseline is not None:
-        _line(console, f"  baseline accuracy {run.baseline['accuracy']:.4f}: {run.baseline['name']}")
-    if run.test is not None:
-        console.print(_class_table(run.test))
-    if run.predictions:
-        _line(console, "Sentences it never saw:")
-        for item in run.predictions:
-            label = _clean(str(item.label))
-            _line(console, f"  {label} {item.probabilities[str(item.label)]:.3f}  {item.text}")
-        _line(console, "")
-    if run.report is not None:
-        _line(console, f"Report  {run.report}")
-    _line(console, f"Model   {run.model}")
-
-
-def _training_json(run: Training) -> dict[str, Any]:
-    import dataclasses
-
-    values = dataclasses.asdict(run)
-    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
-
-
-def _print_json(value: object) -> None:
-    from tidegate.reporting.facts import json_safe
-
-    sys.stdout.buffer.write(json.dumps(json_safe(value), indent=2, ensure_ascii=False).encode("utf-8") + b"\n")
-    sys.stdout.buffer.flush()
-
-
-def _json_line(prediction: Prediction) -> str:
-    value = {"text": prediction.text, "label": prediction.label, "probabilities": prediction.probabilities}
-    return json.dumps(value, ensure_ascii=False) + "\n"
-
-
-def _plain_line(prediction: Prediction) -> str:
-    return f"{prediction.label}\t{prediction.probabilities[str(prediction.label)]:.4f}\n"

@@ -1,0 +1,140 @@
+"""How the command line shows results: tables and lines for people, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from tidegate.jobs import Prediction, Training
+
+
+__all__ = [
+    "accuracy_line",
+    "class_table",
+    "json_line",
+    "make_cell",
+    "make_console",
+    "make_table",
+    "pair_table",
+    "plain_line",
+    "print_json",
+    "print_line",
+    "print_training",
+    "training_json",
+]
+
+
+def make_console() -> Console:
+    """Standard output, its text printed as it is."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+
+
+def print_line(console: Console, text: str) -> None:
+    """Print one line, whatever the width of the terminal."""
+    console.print(clean(text), soft_wrap=True)
+
+
+def clean(text: str) -> str:
+    """Text from data without what a terminal would obey."""
+    return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
+
+
+def make_cell(text: object) -> Any:
+    """A cell of a table, its text taken as it is."""
+    from rich.text import Text
+
+    return Text(clean(str(text)))
+
+
+def make_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """An empty table; the columns named in `right` hold numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left")
+    return table
+
+
+def pair_table(title: str, pairs: dict[str, str]) -> Table:
+    """Names and values in two columns."""
+    table = make_table(title, "")
+    for name, value in pairs.items():
+        table.add_row(make_cell(name), make_cell(value))
+    return table
+
+
+def class_table(metrics: dict[str, Any]) -> Table:
+    """Precision, recall and F1 of each class."""
+    numbers = ("precision", "recall", "f1", "support")
+    table = make_table("label", *numbers, right=numbers)
+    for row in metrics["per_class"]:
+        table.add_row(make_cell(row["label"]), *(f"{row[name]:.4f}" for name in numbers[:3]), f"{row['support']:,}")
+    return table
+
+
+def accuracy_line(metrics: dict[str, Any]) -> str:
+    """The headline of a judgement."""
+    return (
+        f"accuracy {metrics['accuracy']:.4f} ± {metrics['standard_error']:.4f}, macro F1 {metrics['macro_f1']:.4f}, "
+        f"log loss {metrics['log_loss']:.4f}"
+    )
+
+
+def print_training(console: Console, title: str, run: Training) -> None:
+    """What a run ends with: results, baseline, sentences it never saw, and where the files are."""
+    chosen = "" if run.validation_accuracy is None else f", validation accuracy {run.validation_accuracy:.4f}"
+    print_line(
+        console, f"\n{title}\n  best of {run.epochs} epochs: {run.best_epoch}{chosen}; {run.seconds:.0f} s in all"
+    )
+    if run.test is not None:
+        print_line(console, f"  test {accuracy_line(run.test)} on {run.test['count']:,} texts")
+    if run.baseline is not None:
+        print_line(console, f"  baseline accuracy {run.baseline['accuracy']:.4f}: {run.baseline['name']}")
+    if run.test is not None:
+        console.print(class_table(run.test))
+    if run.predictions:
+        print_line(console, "Sentences it never saw:")
+        for item in run.predictions:
+            label = clean(str(item.label))
+            print_line(console, f"  {label} {item.probabilities[str(item.label)]:.3f}  {item.text}")
+        print_line(console, "")
+    if run.report is not None:
+        print_line(console, f"Report  {run.report}")
+    print_line(console, f"Model   {run.model}")
+
+
+def training_json(run: Training) -> dict[str, Any]:
+    """A run as plain values."""
+    import dataclasses
+
+    values = dataclasses.asdict(run)
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON, in UTF-8 whatever the terminal's locale."""
+    from tidegate.reporting.facts import json_safe
+
+    sys.stdout.buffer.write(json.dumps(json_safe(value), indent=2, ensure_ascii=False).encode("utf-8") + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def json_line(prediction: Prediction) -> str:
+    """A prediction as a line of JSON."""
+    value = {"text": prediction.text, "label": prediction.label, "probabilities": prediction.probabilities}
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def plain_line(prediction: Prediction) -> str:
+    """A prediction as label and probability."""
+    return f"{prediction.label}\t{prediction.probabilities[str(prediction.label)]:.4f}\n"
