@@ -23,13 +23,16 @@ def test_links_to_no_torch_library():
 
 
 def test_shares_torchs_openmp_runtime():
-    """Two runtimes would fight for the cores; the maps of the process show how many are loaded."""
-    maps = Path("/proc/self/maps")
-    if not maps.exists():
+    """Two runtimes would fight for the cores; the maps of a process of its own show how many are loaded."""
+    if not Path("/proc/self/maps").exists():
         pytest.skip("needs /proc/self/maps")
-    extension()
-    loaded = {line.split()[-1] for line in maps.read_text().splitlines() if "libgomp" in line}
-    assert len(loaded) == 1
+    for order in ("extension(); import torch", "import torch; extension()"):
+        code = (
+            f"from tidegate.native import extension; {order};"
+            "print(*{line.split()[-1] for line in open('/proc/self/maps') if 'libgomp' in line})"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert len(done.stdout.split()) == 1, f"{order} loads {done.stdout}"
 
 
 def test_the_stub_is_that_of_the_extension(tmp_path):
