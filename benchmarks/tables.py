@@ -28,7 +28,7 @@ number of real steps, I = H; inference takes a third of that. `of peak` is the f
 
 RESULTS_PAGE = """# Results
 
-Test accuracy; the epoch is chosen on validation data, the test data are looked at once a run. Each figure stands beside
+Test accuracy; the epoch is chosen on validation data. Each figure stands beside
 the command that printed it; `benchmarks/results` keeps the records, and `python benchmarks/tables.py` made this page.
 
 {table}
