@@ -12,6 +12,7 @@ import pytest
 import tidegate
 from tidegate import jobs
 from tidegate.config import load_recipe
+from tidegate.data.encoder import TextEncoder
 from tidegate.deploy.bundle import load_bundle
 from tidegate.errors import BundleError, DataError, RecipeError, TidegateError
 from tidegate.estimators.text_classifier import TextClassifier
@@ -128,6 +129,20 @@ def test_a_run_without_a_report_never_renders_one_and_removes_a_stale_one(
     assert second.report is None
     assert not first.report.exists()
     assert len(json.loads((second.folder / "metrics.json").read_text(encoding="utf-8"))["history"]) == 2
+
+
+def test_each_text_is_cut_into_tokens_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tokenised: list[str] = []
+    cut = TextEncoder.tokenize
+
+    def counted(self: TextEncoder, text: str) -> list[str]:
+        tokenised.append(text)
+        return cut(self, text)
+
+    monkeypatch.setattr(TextEncoder, "tokenize", counted)
+    overrides = ["output.baseline=false", "output.try=[]", "training.max_epochs=1"]
+    jobs.train(load_recipe(folder / "tiny.yaml", overrides=overrides), out=tmp_path / "run")
+    assert sorted(tokenised) == sorted(text for _, text in rows(80, 1) + rows(30, 2))
 
 
 def test_without_test_data_nothing_is_tested(folder: Path, tmp_path: Path):

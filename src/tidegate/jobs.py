@@ -195,12 +195,15 @@ def _judge(
 
     output, classes, notes = recipe.sections.output, model.classes_.tolist(), list(run.notes)
     timing |= model.timing_
+    lengths = {name: values.tolist() for name, values in model.token_lengths.items()}
     test = baseline = None
     mistakes: Sequence[Any] = ()
     if splits.test is not None:
         _log.info("testing on %s texts", f"{len(splits.test):,}")
         with _timed(timing, "test"):
-            probabilities = model.predict_proba(splits.test.texts)
+            encoded = model.encoder_.encode(splits.test.texts)
+            lengths["test"] = encoded.lengths.tolist()
+            probabilities = model.predict_encoded(encoded.ids)
             test = classification_metrics(splits.test.labels or [], probabilities, classes)
             mistakes = worst_mistakes(
                 splits.test.texts, splits.test.labels or [], probabilities, classes, splits.test.origins
@@ -215,11 +218,6 @@ def _judge(
                 baseline = tfidf_baseline(splits.train, splits.test, tokenizer=tokenizer)
     elif output.baseline is not None:
         notes.append("there is no test part, so neither the model nor the baseline was tested")
-    with _timed(timing, "counting tokens"):
-        lengths = {
-            name: [len(model.encoder_.tokenize(text)) for text in examples.texts]
-            for name, examples in splits.parts().items()
-        }
     for note in _truncation_notes(model, lengths):
         _log.info(note)
         notes.append(note)

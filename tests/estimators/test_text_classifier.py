@@ -207,6 +207,23 @@ def test_a_text_of_100_000_tokens(fitted: TextClassifier) -> None:
     assert np.isfinite(unlimited.predict_proba([long, "dull"])).all()
 
 
+def test_lengths_are_those_of_the_texts_in_their_order() -> None:
+    lengths = [len(row.split()) for row in X]
+    shared = make(max_epochs=1, max_tokens=6).fit(X, Y)
+    assert {name: values.tolist() for name, values in shared.token_lengths.items()} == {"train": lengths}
+    apart = make(max_epochs=1).fit(X[10:], Y[10:], validation_data=(X[:10], Y[:10]))
+    assert apart.token_lengths["train"].tolist() == lengths[10:]
+    assert apart.token_lengths["validation"].tolist() == lengths[:10]
+    weights = np.arange(len(X)) % 2
+    weighted = make(max_epochs=1, validation_fraction=0).fit(X, Y, sample_weight=weights)
+    assert weighted.token_lengths["train"].tolist() == lengths[1::2]
+
+
+def test_texts_that_are_encoded_already_are_predicted_alike(fitted: TextClassifier) -> None:
+    ids = fitted.encoder_.encode(X).ids
+    np.testing.assert_array_equal(fitted.predict_encoded(ids), fitted.predict_proba(X))
+
+
 def test_truncated_texts_are_counted() -> None:
     assert make(max_epochs=1, validation_fraction=0).fit(X, Y).n_truncated_ == 0
     long = [row for row in X if len(row.split()) > 6]

@@ -8,7 +8,7 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -231,7 +231,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         stored = CheckpointFolder(folder).random_state() if resume and folder and self.random_state is None else None
         random_state = resolve_seed(self.random_state) if stored is None else stored
 
-        train = np.arange(len(texts))
+        train, rows = np.arange(len(texts)), np.arange(0)
         validation: tuple[list[str], np.ndarray, np.ndarray | None] | None = None
         if validation_data is not None:
             validation = check_validation(validation_data, classes)
@@ -247,12 +247,18 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         encoder, encoded = TextEncoder.fit_encode(train_texts, **self._arguments(_TEXT))
         batching: dict[str, Any] = {"batch_size": self.batch_size, "random_state": random_state}
         train_weights = None if weights is None else weights[train]
+        token_lengths = {"train": encoded.lengths}
         train_batches = EncodedBatches(encoded.ids, targets[train], train_weights, shuffle=True, **batching)
         validation_batches = None
         if validation is not None:
             held_out, held_targets, held_weights = validation
-            held_ids = encoder.encode(held_out).ids
-            validation_batches = EncodedBatches(held_ids, held_targets, held_weights, shuffle=False, **batching)
+            held = encoder.encode(held_out)
+            if validation_data is None:
+                token_lengths["train"] = np.empty(len(texts), dtype=np.int64)
+                token_lengths["train"][train], token_lengths["train"][rows] = encoded.lengths, held.lengths
+            else:
+                token_lengths["validation"] = held.lengths
+            validation_batches = EncodedBatches(held.ids, held_targets, held_weights, shuffle=False, **batching)
         encode_seconds = time.perf_counter() - started
 
         network = self._build(encoder.num_tokens, len(classes), derive_seed(random_state, "weights")).to(device)
@@ -279,11 +285,25 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         self.history_ = result.history
         self.best_epoch_ = result.best_epoch
         self.n_truncated_ = encoded.truncated
+        self._token_lengths = token_lengths
         self.random_state_ = random_state
         self.timing_ = {"encode": encode_seconds, "train": time.perf_counter() - started}
         if result.interrupted:
             raise KeyboardInterrupt
         return self
+
+    @property
+    def token_lengths(self) -> dict[str, np.ndarray]:
+        """Tokens of each text that `fit` was given, before any cut; neither saved nor loaded with the model.
+
+        Under ``"train"`` are those of X (without texts of weight 0), under ``"validation"`` those of
+        ``validation_data``, where it was given.
+
+        Raises:
+            NotFittedError: `fit` has not been called on this estimator.
+        """
+        check_is_fitted(self, "_token_lengths")
+        return self._token_lengths
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable label of each text, ``[rows]``."""
@@ -298,7 +318,11 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             DataError: X is not a column of texts.
         """
         check_is_fitted(self)
-        ids = self.encoder_.encode(check_texts(X)).ids
+        return self.predict_encoded(self.encoder_.encode(check_texts(X)).ids)
+
+    def predict_encoded(self, ids: Sequence[np.ndarray]) -> np.ndarray:
+        """`predict_proba` of texts that ``encoder_`` has encoded: one vector of ids a text."""
+        check_is_fitted(self)
         lengths = np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
         device = resolve_device(self.device)
         network = self.network_.to(device).eval()
