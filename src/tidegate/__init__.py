@@ -9,17 +9,21 @@ if TYPE_CHECKING:
     from tidegate.estimators.loading import load as load
     from tidegate.estimators.text_classifier import TextClassifier as TextClassifier
     from tidegate.layers.recurrent import GRU as GRU
+    from tidegate.layers.recurrent import LSTM as LSTM
+    from tidegate.layers.recurrent import RNN as RNN
 
 __version__ = "0.1.0"
 
 # Where each public name lives. Names load on first use, so `import tidegate` needs neither torch nor time (PEP 562).
 _HOMES = {
     "GRU": "tidegate.layers.recurrent",
+    "LSTM": "tidegate.layers.recurrent",
+    "RNN": "tidegate.layers.recurrent",
     "TextClassifier": "tidegate.estimators.text_classifier",
     "load": "tidegate.estimators.loading",
 }
 
-__all__ = ["GRU", "TextClassifier", "__version__", "load"]
+__all__ = ["GRU", "LSTM", "RNN", "TextClassifier", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
