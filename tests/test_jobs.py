@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,30 @@ def test_a_disk_that_fills_up_says_so_and_keeps_what_was_there(
     with pytest.raises(TidegateError, match="No space left on device"):
         jobs.train(load_recipe(folder / "tiny.yaml"), out=tmp_path / "run")
     assert not (tmp_path / "run" / "model.tg").exists()
+
+
+@pytest.mark.parametrize("full_at", ["model.tg", "metrics.json", "report.html"])
+def test_a_disk_that_is_full_after_training_costs_no_epoch(
+    run: jobs.Training, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_at: str
+):
+    replace, out = os.replace, tmp_path / "run"
+
+    def full(source: str | Path, target: str | Path) -> None:
+        if Path(target).name == full_at:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", full)
+    recipe = load_recipe(folder / "tiny.yaml")
+    with pytest.raises(TidegateError, match=r"No space left on device.* finish the run with: --resume --out") as caught:
+        jobs.train(recipe, out=out)
+    assert str(caught.value).endswith(str(out))
+    monkeypatch.setattr("os.replace", replace)
+    monkeypatch.setattr("tidegate.training.fit._run", None)  # no epoch is trained again
+    finished = jobs.train(recipe, out=out, resume=True)
+    assert finished.test == run.test
+    assert finished.report == out / "report.html"
+    assert load_bundle(finished.model).metrics["history"] == json.loads((out / "metrics.json").read_text())["history"]
 
 
 # --- Ctrl-C and resuming
