@@ -236,6 +236,24 @@ def test_a_disk_that_is_full_after_training_costs_no_epoch(
 # --- Ctrl-C and resuming
 
 
+def test_averages_smoothed_labels_and_given_vectors_survive_resuming_and_saving(folder: Path, tmp_path: Path):
+    craft = ["model.embedding_init=cooccurrence", "training.label_smoothing=0.1", "training.ema_decay=0.9"]
+    craft += ["output.baseline=false", "output.report=false"]
+    whole = jobs.train(load_recipe(folder / "tiny.yaml", overrides=craft), out=tmp_path / "whole")
+    first = load_recipe(folder / "tiny.yaml", overrides=[*craft, "training.max_epochs=1"])
+    jobs.train(first, out=tmp_path / "parts")
+    parts = jobs.train(load_recipe(folder / "tiny.yaml", overrides=craft), out=tmp_path / "parts", resume=True)
+    assert parts.test == whole.test
+    weights = load_bundle(whole.model).weights
+    for name, array in load_bundle(parts.model).weights.items():
+        np.testing.assert_array_equal(array, weights[name])
+    model = tidegate.load(parts.model)
+    assert (model.embedding_init, model.label_smoothing, model.ema_decay) == ("cooccurrence", 0.1, 0.9)
+    texts, labels = zip(*((text, label) for label, text in rows(30, 2)), strict=True)
+    assert whole.test is not None
+    assert np.mean(model.predict(list(texts)) == np.array(labels)) == pytest.approx(whole.test["accuracy"])
+
+
 def test_ctrl_c_before_the_first_epoch_leaves_no_model(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
