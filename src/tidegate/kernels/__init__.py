@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tidegate.kernels import _interim, cpu, cuda, reference
+from tidegate.kernels import cpu, cuda, reference
 from tidegate.kernels.checks import check_recurrence, extras_in_use
 from tidegate.kernels.ragged import Ragged
 from tidegate.kernels.reference import CELLS, Options, Weights
@@ -26,9 +26,8 @@ __all__ = [
     "rnn",
 ]
 
-_native: Any = cpu if hasattr(cpu, "recurrence") else _interim
 # In the order of the automatic choice.
-_BACKENDS = {"native": _native.recurrence, "torch": cuda.recurrence, "reference": reference.recurrence}
+_BACKENDS = {"native": cpu.recurrence, "torch": cuda.recurrence, "reference": reference.recurrence}
 _PLAIN = Options()
 
 native_info = cpu.native_info
@@ -234,9 +233,7 @@ def choose_backend(cell: str, device: str, dtype: torch.dtype, extras: Sequence[
 def _refusal(backend: str, cell: str, device: str, dtype: torch.dtype, extras: Sequence[str]) -> str | None:
     """Why a backend cannot serve, or None."""
     if backend == "native":
-        if _native is cpu:
-            return _native.refusal(cell, device, dtype)
-        return _interim.refusal(cell, device, dtype, extras)
+        return cpu.refusal(cell, device, dtype)
     if backend == "torch":
         return cuda.refusal(cell, extras)
     return None

@@ -274,11 +274,3 @@ def recurrence(
         )
         output, h_n, c_n, gates = (None if tensor is None else tensor.to(low) for tensor in found)
     return output, h_n, c_n, gates  # pyright: ignore[reportReturnType]
-
-
-def gru_steps(
-    x: Tensor, weights: Sequence[Weights], h_0: Tensor, batch_sizes: Tensor, reset_after: bool
-) -> tuple[Tensor, Tensor]:
-    """:func:`steps` of the GRU alone, as the present native kernel's double backward calls it."""
-    cell = "gru" if reset_after else "gru_reset_before"
-    return steps(cell, x, weights, h_0, None, batch_sizes, Options())[:2]
