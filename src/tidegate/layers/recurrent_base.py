@@ -95,12 +95,16 @@ class RecurrentBase(nn.Module, Generic[State]):
         self.learn_initial_state = learn_initial_state
         self.peephole = peephole
         self._zoneout_c, self._zoneout_h = zoneout_rates(zoneout, mode)
+        # For each layer and direction the names of the weights that it has: to look for the others takes long.
+        self._names: list[list[list[tuple[str, str]]]] = []
         for layer in range(num_layers):
+            shapes = self._shapes(layer)
+            kinds = [kind for kind in Weights._fields if kind in shapes]
+            self._names.append([[(kind, f"{kind}_{suffix}") for kind in kinds] for suffix in self._suffixes(layer)])
             for suffix in self._suffixes(layer):
-                for name, shape in self._shapes(layer).items():
-                    self.register_parameter(
-                        f"{name}_{suffix}", nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
-                    )
+                for kind, shape in shapes.items():
+                    parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+                    self.register_parameter(f"{kind}_{suffix}", parameter)
         self.reset_parameters()
 
     @property
@@ -111,9 +115,9 @@ class RecurrentBase(nn.Module, Generic[State]):
     @property
     def all_weights(self) -> list[list[nn.Parameter]]:
         """The parameters that torch.nn's layer has, a list for each layer and direction."""
-        names = Weights._fields[:5]
-        suffixes = [suffix for layer in range(self.num_layers) for suffix in self._suffixes(layer)]
-        return [[getattr(self, f"{n}_{s}") for n in names if hasattr(self, f"{n}_{s}")] for s in suffixes]
+        of_torch = Weights._fields[:5]
+        directions = [names for layer in self._names for names in layer]
+        return [[getattr(self, name) for kind, name in names if kind in of_torch] for names in directions]
 
     def reset_parameters(self) -> None:
         """Draw what torch.nn's layer has from U(-1/sqrt(H), 1/sqrt(H)), in its order: one seed gives both the same.
@@ -263,12 +267,13 @@ class RecurrentBase(nn.Module, Generic[State]):
             states = self._initial_states(values, ragged.num_rows)
         else:
             self._check_states(states, ragged.num_rows)
-        directions = self.num_directions
+        # One layer's states are all of them: neither sliced nor joined, which at batch 1 would be felt.
+        single = self.num_layers == 1
+        of_layers = [[state] if single else state.split(self.num_directions) for state in states]
         last: list[tuple[Tensor, ...]] = []
-        for layer in range(self.num_layers):
+        for layer, (h_0, *c_0) in enumerate(zip(*of_layers, strict=True)):
             if layer > 0 and self.dropout > 0:
                 values = nn.functional.dropout(values, self.dropout, self.training)
-            h_0, *c_0 = (state[layer * directions : (layer + 1) * directions] for state in states)
             values, h_n, c_n, _ = kernels.recurrence(
                 self._cell,
                 values,
@@ -279,7 +284,7 @@ class RecurrentBase(nn.Module, Generic[State]):
                 self._options(values, ragged),
             )
             last.append((h_n,) if c_n is None else (h_n, c_n))
-        return values, tuple(torch.cat(states) for states in zip(*last, strict=True))
+        return values, last[0] if single else tuple(torch.cat(states) for states in zip(*last, strict=True))
 
     def _check_values(self, values: Tensor) -> None:
         if values.shape[-1] != self.input_size:
@@ -364,11 +369,7 @@ class RecurrentBase(nn.Module, Generic[State]):
         return shapes
 
     def _weights(self, layer: int) -> list[Weights]:
-        found = []
-        for suffix in self._suffixes(layer):
-            tensors: list[Any] = [getattr(self, f"{name}_{suffix}", None) for name in Weights._fields]
-            found.append(Weights(*tensors))
-        return found
+        return [Weights(**{kind: getattr(self, name) for kind, name in names}) for names in self._names[layer]]
 
 
 def _as_states(hx: Any) -> tuple[Tensor, ...] | None:
