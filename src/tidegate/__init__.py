@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tidegate.layers.recurrent import GRU as GRU
     from tidegate.layers.recurrent import LSTM as LSTM
     from tidegate.layers.recurrent import RNN as RNN
+    from tidegate.layers.replace import replace_ as replace_
 
 __version__ = "0.1.0"
 
@@ -21,9 +22,10 @@ _HOMES = {
     "RNN": "tidegate.layers.recurrent",
     "TextClassifier": "tidegate.estimators.text_classifier",
     "load": "tidegate.estimators.loading",
+    "replace_": "tidegate.layers.replace",
 }
 
-__all__ = ["GRU", "LSTM", "RNN", "TextClassifier", "__version__", "load"]
+__all__ = ["GRU", "LSTM", "RNN", "TextClassifier", "__version__", "load", "replace_"]
 
 
 def __getattr__(name: str) -> Any:
