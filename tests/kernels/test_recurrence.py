@@ -15,10 +15,10 @@ from kernels.recurrence_cases import (
     LENGTHS,
     TOLERANCE,
     Case,
+    Expected,
     RecordedOps,
     Setting,
     assert_all_close,
-    assert_like_the_reference,
     factors,
     pairwise,
 )
@@ -62,10 +62,10 @@ def test_native_equals_reference(setting):
         directions=setting.directions,
         dtype=setting.dtype,
     )
-    expected = case.run("reference")
+    expected = Expected(case)
     extension().set_isa(setting.isa)
     torch.set_num_threads(setting.threads)
-    assert_like_the_reference(case, case.run("native"), expected)
+    expected.hold(case.run("native"))
 
 
 @pytest.mark.slow
@@ -77,12 +77,12 @@ def test_native_equals_reference_in_every_combination(kind):
         values["dtype"], values["directions"], values["hidden"], values["lengths"]
     ):
         case = Case(cell, LENGTHS[lengths], hidden, option=option, directions=directions, dtype=dtype)
-        expected = case.run("reference")
+        expected = Expected(case)
         for isa, threads in itertools.product(values["isa"], values["threads"]):
             extension().set_isa(isa)
             torch.set_num_threads(threads)
             try:
-                assert_like_the_reference(case, case.run("native"), expected)
+                expected.hold(case.run("native"))
             except AssertionError as error:
                 raise AssertionError(f"{Setting(kind, isa, threads, directions, hidden, lengths, dtype)}") from error
 
@@ -93,14 +93,14 @@ def test_native_equals_reference_in_every_combination(kind):
     hidden=st.integers(1, 40),
     features=st.integers(1, 9),
     directions=st.sampled_from([1, 2]),
-    threads=st.integers(1, 4),
+    threads=st.sampled_from([1, 3, 4, 6]),
     seed=st.integers(0, 2**16),
 )
 @settings(max_examples=80, deadline=None)
 def test_any_ragged_shape(kind, lengths, hidden, features, directions, threads, seed):
     torch.set_num_threads(threads)
     case = Case(kind[0], lengths, hidden, option=kind[1], directions=directions, features=features, seed=seed)
-    assert_like_the_reference(case, case.run("native"), case.run("reference"))
+    Expected(case).hold(case.run("native"))
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -118,7 +118,7 @@ def test_threads_change_no_bit(kind, lengths, hidden, isa):
         case.run("native")
     calls = [call for call in recorded.calls if call.func.overloadpacket is not torch.ops.tidegate.project]
     assert len(calls) == 2  # forward and backward
-    for threads in (2, 3, 7):
+    for threads in (3, 5, 7):
         torch.set_num_threads(threads)
         for call in calls:
             is_forward = call.func.overloadpacket is torch.ops.tidegate.recurrent_forward
@@ -139,7 +139,7 @@ def test_the_gates_are_the_references(kind, dtype):
     # Asking for the gates changes neither the states nor their gradients.
     results = [state for state in states if state is not None]
     grads = torch.autograd.grad(case.loss(results), case.leaves)
-    assert_like_the_reference(case, [*results, *grads], case.run("reference"))
+    Expected(case).hold([*results, *grads])
 
 
 @pytest.mark.parametrize(("cell", "option", "backend"), SERVED)
