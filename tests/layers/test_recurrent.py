@@ -278,6 +278,38 @@ def test_gradients_of_each_sample_by_vmap(name):
             torch.testing.assert_close(found[key][i], expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", LAYERS)
+def test_runs_in_half_types(name, dtype):
+    layer = with_options(name, 3, 5, num_layers=2).eval()
+    x = torch.randn(6, 2, 3)
+    expected = flat(layer(x))
+    layer.to(dtype)
+    found = flat(layer(x.to(dtype)))
+    sum(result.float().sum() for result in found).backward()
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == dtype
+        torch.testing.assert_close(a.float(), b, rtol=0.1, atol=0.1)
+    for parameter in layer.parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all()
+    with torch.autocast("cpu", dtype=dtype):
+        for a, b in zip(flat(layer.float()(x)), expected, strict=True):
+            assert a.dtype == dtype
+            torch.testing.assert_close(a.float(), b, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_parametrized_weights_are_used(name):
+    layers = pair(name, 5, 7, num_layers=2)
+    for layer in layers:
+        nn.utils.parametrizations.weight_norm(layer, "weight_hh_l1")
+        with torch.no_grad():
+            layer.parametrizations.weight_hh_l1.original0.mul_(2)
+    x = torch.randn(6, 3, 5).double()
+    for a, b in zip(*(flat(layer(x)) for layer in layers), strict=True):
+        torch.testing.assert_close(a, b)
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_runs_under_autocast(name):
     layer = with_options(name, 3, 5, num_layers=2).eval()

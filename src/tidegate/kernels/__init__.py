@@ -26,7 +26,6 @@ __all__ = [
     "rnn",
 ]
 
-# In the order of the automatic choice.
 _BACKENDS = {"native": cpu.recurrence, "torch": cuda.recurrence, "reference": reference.recurrence}
 _PLAIN = Options()
 
@@ -216,7 +215,7 @@ def recurrence(
 
 
 def choose_backend(cell: str, device: str, dtype: torch.dtype, extras: Sequence[str] = ()) -> str:
-    """The automatic choice: the first of ``native``, ``torch`` and ``reference`` that serves.
+    """The automatic choice: ``native`` on a CPU, ``torch`` elsewhere, and ``reference`` where that one does not serve.
 
     So the native kernels compute on a CPU; PyTorch's operators, which are cuDNN's, on a GPU wherever they have what is
     asked for; and the step-by-step reference the rest.
@@ -227,7 +226,8 @@ def choose_backend(cell: str, device: str, dtype: torch.dtype, extras: Sequence[
         dtype: The type that is computed in: under autocast, autocast's.
         extras: What is asked for that torch.nn does not have, in words: ``"zoneout"``, ``"peepholes"``.
     """
-    return next(backend for backend in _BACKENDS if _refusal(backend, cell, device, dtype, extras) is None)
+    preferred = "native" if device in ("cpu", "meta") else "torch"
+    return preferred if _refusal(preferred, cell, device, dtype, extras) is None else "reference"
 
 
 def _refusal(backend: str, cell: str, device: str, dtype: torch.dtype, extras: Sequence[str]) -> str | None:
