@@ -2,10 +2,12 @@
 The native kernels of tidegate. Internal: call them through tidegate.kernels.
 """
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy
 from numpy.typing import NDArray
+import torch
 
 
 def isa() -> str:
@@ -43,3 +45,17 @@ class Step:
         """
         x [B, I] and the states h [B, P], c [B, H], which become those of the next step, in place.
         """
+
+def pooled(shape: Sequence[int], type: str) -> torch.Tensor:
+    """
+    An uninitialised tensor of torch, of float32, float64 or bfloat16, on memory that is kept for the next one.
+    """
+
+def pool_kept_bytes() -> int:
+    """Bytes kept for the next tensors."""
+
+def pool_release() -> None:
+    """Give all kept memory back to the system."""
+
+def pool_set_limit(bytes: int) -> None:
+    """Keep no more than this; 0 keeps nothing."""
