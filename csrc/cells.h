@@ -20,12 +20,15 @@ void lstm_pack(const Forward& a, char* to);
 std::size_t lstm_packed_bytes(const Layout& l);
 
 // Calls `body(T{})` with the policy of the type.
-template <class Body> inline auto with_type(Type type, const Body& body) {
+template <class Body> inline auto with_type([[maybe_unused]] Type type, const Body& body) {
 #if !defined(TIDEGATE_LOW_PRECISION)
   if (type == Type::float32) return body(Float32{});
   if (type == Type::float64) return body(Float64{});
 #endif
-  return type == Type::int8 ? body(Int8{}) : body(Bfloat16{});
+#if !defined(TIDEGATE_AMX)
+  if (type == Type::int8) return body(Int8{});
+#endif
+  return body(Bfloat16{});
 }
 
 // The same for types that learn.

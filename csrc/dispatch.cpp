@@ -5,12 +5,20 @@
 #include <string_view>
 
 #include <pthread.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "kernels.h"
 
 namespace tidegate {
 
 #if defined(__x86_64__)
+namespace amx {
+extern const Kernels kernels;
+}
 namespace avx512_bf16 {
 extern const Kernels kernels;
 }
@@ -25,6 +33,25 @@ namespace baseline {
 extern const Kernels kernels;
 }
 
+#if defined(__x86_64__)
+namespace {
+
+// The matrix unit's registers are the process's only once it has asked for them.
+bool has_matrix_unit() {
+  static const bool has = [] {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
+    constexpr unsigned bf16 = 1u << 22, tile = 1u << 24;
+    if ((edx & bf16) == 0 || (edx & tile) == 0) return false;
+    constexpr long request_permission = 0x1023, tile_data = 18;
+    return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+  }();
+  return has;
+}
+
+}  // namespace
+#endif
+
 int available(const Kernels** found, int most) {
   int count = 0;
   const auto add = [&](const Kernels& candidate) {
@@ -34,7 +61,10 @@ int available(const Kernels** found, int most) {
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl")) {
-    if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni")) add(avx512_bf16::kernels);
+    if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni")) {
+      if (has_matrix_unit()) add(amx::kernels);
+      add(avx512_bf16::kernels);
+    }
     add(avx512::kernels);
   }
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) add(avx2::kernels);

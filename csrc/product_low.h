@@ -203,9 +203,125 @@ struct Int8Product {
   }
 };
 
+// What a thread must do before and after products.
 #if defined(TIDEGATE_AMX)
 
+// Tiles of the matrix unit are shared with whoever used them last on this thread: nothing is assumed of them, and they
+// are released.
+class ThreadScope {
+ public:
+  ThreadScope() { rows_ = 0; }
+  ~ThreadScope() {
+    if (rows_ != 0) _tile_release();
+    rows_ = 0;
+  }
+
+  // Up to 16 rows: inputs in tile 0, weights in 1 to 3, sums in 4 to 6. More: inputs in 0 and 1, weights in 2 and 3,
+  // sums in 4 and 5, 6 and 7.
+  static void configure(int rows) {
+    if (rows == rows_) return;
+    rows_ = rows;
+    alignas(64) struct {
+      std::uint8_t palette = 1, start = 0, reserved[14] = {};
+      std::uint16_t bytes[16] = {};
+      std::uint8_t rows[16] = {};
+    } config;
+    const int upper = rows < 16 ? rows : 16, lower = rows - upper;
+    const int rows_of[8] = {upper, lower > 0 ? lower : 16, 16, 16, upper, upper, lower > 0 ? lower : upper, lower > 0 ? lower : upper};
+    for (int tile = 0; tile < 8; ++tile) {
+      config.bytes[tile] = 64;
+      config.rows[tile] = static_cast<std::uint8_t>(rows_of[tile]);
+    }
+    _tile_loadconfig(&config);
+  }
+
+ private:
+  static inline thread_local int rows_ = 0;
+};
+
+inline void Bfloat16Product::run(int rows, int panels, const Input* inputs, std::ptrdiff_t stride, const char* packed,
+                                 int depth, float* tile) {
+  ThreadScope::configure(rows);
+  const std::size_t panel = panel_bytes(depth);
+  const int chunks = round_up(depth, kDepthStep) / kDepthStep;
+  const std::size_t input_bytes = static_cast<std::size_t>(stride) * sizeof(Input);
+  const std::size_t tile_bytes = static_cast<std::size_t>(panels) * 64;
+  const char* upper = reinterpret_cast<const char*>(inputs);
+  char* to = reinterpret_cast<char*>(tile);
+  if (rows <= 16) {
+    for (; panels >= 3; panels -= 3, packed += 3 * panel, to += 3 * 64) {
+      _tile_zero(4);
+      _tile_zero(5);
+      _tile_zero(6);
+      for (int chunk = 0; chunk < chunks; ++chunk) {
+        const char* weights = packed + static_cast<std::size_t>(chunk) * 1024;
+        _tile_loadd(0, upper + chunk * 64, input_bytes);
+        _tile_loadd(1, weights, 64);
+        _tile_dpbf16ps(4, 0, 1);
+        _tile_loadd(2, weights + panel, 64);
+        _tile_dpbf16ps(5, 0, 2);
+        _tile_loadd(3, weights + 2 * panel, 64);
+        _tile_dpbf16ps(6, 0, 3);
+      }
+      _tile_stored(4, to, tile_bytes);
+      _tile_stored(5, to + 64, tile_bytes);
+      _tile_stored(6, to + 128, tile_bytes);
+    }
+    for (; panels > 0; --panels, packed += panel, to += 64) {
+      _tile_zero(4);
+      for (int chunk = 0; chunk < chunks; ++chunk) {
+        _tile_loadd(0, upper + chunk * 64, input_bytes);
+        _tile_loadd(1, packed + static_cast<std::size_t>(chunk) * 1024, 64);
+        _tile_dpbf16ps(4, 0, 1);
+      }
+      _tile_stored(4, to, tile_bytes);
+    }
+    return;
+  }
+  const char* lower = upper + 16 * input_bytes;
+  for (; panels >= 2; panels -= 2, packed += 2 * panel, to += 2 * 64) {
+    _tile_zero(4);
+    _tile_zero(5);
+    _tile_zero(6);
+    _tile_zero(7);
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      const char* weights = packed + static_cast<std::size_t>(chunk) * 1024;
+      _tile_loadd(0, upper + chunk * 64, input_bytes);
+      _tile_loadd(2, weights, 64);
+      _tile_dpbf16ps(4, 0, 2);
+      _tile_loadd(1, lower + chunk * 64, input_bytes);
+      _tile_dpbf16ps(6, 1, 2);
+      _tile_loadd(3, weights + panel, 64);
+      _tile_dpbf16ps(5, 0, 3);
+      _tile_dpbf16ps(7, 1, 3);
+    }
+    _tile_stored(4, to, tile_bytes);
+    _tile_stored(5, to + 64, tile_bytes);
+    _tile_stored(6, to + 16 * tile_bytes, tile_bytes);
+    _tile_stored(7, to + 16 * tile_bytes + 64, tile_bytes);
+  }
+  if (panels > 0) {
+    _tile_zero(4);
+    _tile_zero(6);
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      _tile_loadd(2, packed + static_cast<std::size_t>(chunk) * 1024, 64);
+      _tile_loadd(0, upper + chunk * 64, input_bytes);
+      _tile_dpbf16ps(4, 0, 2);
+      _tile_loadd(1, lower + chunk * 64, input_bytes);
+      _tile_dpbf16ps(6, 1, 2);
+    }
+    _tile_stored(4, to, tile_bytes);
+    _tile_stored(6, to + 16 * tile_bytes, tile_bytes);
+  }
+}
+
 #else
+
+struct ThreadScope {
+  ThreadScope() {}
+  ~ThreadScope() {}
+};
+
 inline void Bfloat16Product::run(int rows, int panels, const Input* inputs, std::ptrdiff_t stride, const char* packed,
                                  int depth, float* tile) {
   multiply_tile<Bfloat16Product>(rows, panels, inputs, stride, packed, panel_bytes(depth), depth, tile);

@@ -116,6 +116,7 @@ inline void run_directions(const Layout& layout, int unit_blocks, int most_block
     const Division division = divide(per_direction, mean_rows, unit_blocks, weight_bytes);
     const int members = division.row_parts * division.unit_parts;
     if (place >= members) return;
+    const ThreadScope scope;
     int block_rows = (mean_rows + division.row_parts - 1) / division.row_parts;
     if (block_rows > most_block_rows) block_rows = most_block_rows;
     const int row_part = place / division.unit_parts;

@@ -15,7 +15,9 @@ namespace TIDEGATE_ISA {
 namespace {
 
 bool served_here(Type type) {
-#if defined(TIDEGATE_LOW_PRECISION)
+#if defined(TIDEGATE_AMX)
+  return type == Type::bfloat16;
+#elif defined(TIDEGATE_LOW_PRECISION)
   return type == Type::bfloat16 || type == Type::int8;
 #else
   return static_cast<int>(type) >= 0;
@@ -74,6 +76,7 @@ void pack_projection(const Projection& a, const void* weights, const float* scal
 template <class T> void project_rows(const Projection& a) {
   using Product = typename T::Product;
   constexpr int width = kLanes<float>;
+  const ThreadScope scope;
   Barrier alone;
   alone.reset(1);
   const Share share{0, 1, 0, 1, Product::kBlockRows, &alone};
@@ -105,7 +108,10 @@ void project(const Projection& a) {
 #if !defined(TIDEGATE_LOW_PRECISION)
   if (a.type == Type::float32) return project_rows<Float32>(a);
 #endif
-  a.type == Type::int8 ? project_rows<Int8>(a) : project_rows<Bfloat16>(a);
+#if !defined(TIDEGATE_AMX)
+  if (a.type == Type::int8) return project_rows<Int8>(a);
+#endif
+  project_rows<Bfloat16>(a);
 }
 
 void activate(Activation activation, const float* from, float* to, std::int64_t count) {
