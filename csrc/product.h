@@ -88,10 +88,9 @@ template <class RealType> struct DirectProduct {
     for (int k = 0; k < depth; ++k) to[k] = mask == nullptr ? from[k] : from[k] * mask[k];
   }
 
+  // tile[row][panel][lane] = inputs[row] . panels[panel]; in product.cpp.
   static void run(int rows, int panels, const Input* inputs, std::ptrdiff_t stride, const char* packed, int depth,
-                  Real* tile) {
-    multiply_tile<DirectProduct>(rows, panels, inputs, stride, packed, panel_bytes(depth), depth, tile);
-  }
+                  Real* tile);
 
   template <int Rows, int Panels>
   static void multiply(const Input* inputs, std::ptrdiff_t stride, const char* packed, std::size_t panel_stride,
@@ -118,5 +117,12 @@ template <class RealType> struct DirectProduct {
       for (int p = 0; p < Panels; ++p) store<Real>(tile + m * tile_stride + p * kLanes<Real>, sums[m][p]);
   }
 };
+
+#if !defined(TIDEGATE_LOW_PRECISION)
+template <>
+void DirectProduct<float>::run(int, int, const float*, std::ptrdiff_t, const char*, int, float*);
+template <>
+void DirectProduct<double>::run(int, int, const double*, std::ptrdiff_t, const char*, int, double*);
+#endif
 
 }  // namespace tidegate::TIDEGATE_ISA
