@@ -16,6 +16,8 @@
 namespace nb = nanobind;
 using namespace nb::literals;
 
+void bind_crf(nb::module_& m);  // bindings_crf.cpp
+
 namespace {
 
 using Address = std::uintptr_t;
@@ -121,6 +123,8 @@ NB_MODULE(_native, m) {
       "is_double"_a, "grad_output"_a, "grad_h_n"_a, "saved"_a, "output"_a, "weight_hh"_a, "h_0"_a, "grad_gates"_a,
       "grad_h_0"_a, "batch_sizes"_a, "steps"_a, "values"_a, "directions"_a, "rows"_a, "units"_a, "reset_after"_a,
       "threads"_a, "Addresses and sizes as struct GruBackward of kernels.h has them.");
+
+  bind_crf(m);
 
   // The variable of the environment is read once, at import; a wrong name stops the import with its reason.
   if (const char* forced = std::getenv("TIDEGATE_ISA")) set_isa(forced);

@@ -349,12 +349,14 @@ void activate(Activation activation, const float* from, float* to, std::int64_t 
 #define TIDEGATE_STRING_OF(name) #name
 #define TIDEGATE_STRING(name) TIDEGATE_STRING_OF(name)
 
+extern const CrfKernels crf_kernels;
 extern const Kernels kernels;
 const Kernels kernels{TIDEGATE_STRING(TIDEGATE_ISA),
                       gru_forward<float>,
                       gru_forward<double>,
                       gru_backward<float>,
                       gru_backward<double>,
-                      activate};
+                      activate,
+                      &crf_kernels};
 
 }  // namespace tidegate::TIDEGATE_ISA

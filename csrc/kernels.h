@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "crf.h"
+
 namespace tidegate {
 
 // Arrays are row-major. N values lie in ragged order (see kernels/ragged.py): batch_sizes[t] rows are alive at step t,
@@ -48,6 +50,7 @@ struct Kernels {
   void (*gru_backward_float)(const GruBackward<float>&);
   void (*gru_backward_double)(const GruBackward<double>&);
   void (*activation_float)(Activation, const float* from, float* to, std::int64_t count);
+  const CrfKernels* crf;
 };
 
 // The instruction sets of this build that the machine can run, best first.
