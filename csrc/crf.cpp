@@ -20,17 +20,22 @@ namespace {
 using namespace crf;
 
 // Sums below `small_sum` are computed again in log space. Probabilities below `negligible` count as zero, which keeps
-// denormal numbers, slow on many processors, out of the products.
+// denormal numbers, slow on many processors, out of exp and the products.
 template <class Real> struct Limits;
 template <> struct Limits<float> {
-  static constexpr float small_sum = 1e-18f, negligible = 1e-34f;
+  static constexpr float small_sum = 1e-18f, negligible = 1e-34f, log_negligible = -78.2878f;
 };
 template <> struct Limits<double> {
-  static constexpr double small_sum = 1e-150, negligible = 1e-290;
+  static constexpr double small_sum = 1e-150, negligible = 1e-290, log_negligible = -667.7496769682733;
 };
 
 template <class Real> TIDEGATE_INLINE Vec<Real> without_negligible(Vec<Real> p) {
   return select<Real>(p < Limits<Real>::negligible, Vec<Real>{}, p);
+}
+
+template <class Real> TIDEGATE_INLINE Vec<Real> probability(Vec<Real> log_p) {
+  const Vec<Real> least = broadcast<Real>(Limits<Real>::log_negligible);
+  return select<Real>(log_p < least, Vec<Real>{}, exp(larger(least, log_p)));
 }
 
 // What every row reads. Rows of matrices are padded to whole vectors.
@@ -79,7 +84,7 @@ template <class Real> struct Tables {
         const Vec<Real> best = load<Real>(peak + j);
         const Vec<Real> score =
             load_part(model.transitions + static_cast<std::size_t>(i) * K + j, lanes_left<Real>(K, j));
-        const Vec<Real> p = select<Real>(best == -kInfinity<Real>, Vec<Real>{}, exp(score - best));
+        const Vec<Real> p = select<Real>(best == -kInfinity<Real>, Vec<Real>{}, probability<Real>(score - best));
         store<Real>(from + static_cast<std::size_t>(i) * width + j, p);
         for (int lane = 0; lane < kLanes<Real> && j + lane < K; ++lane)
           into[static_cast<std::size_t>(j + lane) * width + i] = p[lane];
@@ -136,7 +141,7 @@ template <class Real> struct LogSum {
   }
 
   Vec<Real> term(const Real* alpha, const Real* scores, int i, int K) const {
-    return exp(load_part(alpha + i, lanes_left<Real>(K, i)) + load<Real>(scores + i) - maximum);
+    return probability<Real>(load_part(alpha + i, lanes_left<Real>(K, i)) + load<Real>(scores + i) - maximum);
   }
 };
 
@@ -225,7 +230,7 @@ template <class Real> class Forward {
     for (int j = 0; j < width_; j += kStep) {
       const V alpha = load<Real>(p_ + m * width_ + j) - maximum;
       store<Real>(alpha_ + m * width_ + j, alpha);
-      store<Real>(p_ + m * width_ + j, without_negligible<Real>(exp(alpha)));
+      store<Real>(p_ + m * width_ + j, probability<Real>(alpha));
       if (saved) {
         store_part(saved + j, alpha, lanes_left<Real>(K_, j));
         store_part(saved + K_ + j, load<Real>(sums_ + m * width_ + j), lanes_left<Real>(K_, j));
@@ -376,7 +381,7 @@ template <class Real> class Backward {
         store<Real>(w_ + at + m * width_ + j, w);
         store<Real>(scaled_w_ + at + m * width_ + j, w * of_partition_[first + m]);
         store<Real>(before_ + at + m * width_ + j,
-                    without_negligible<Real>(exp(load_part(saved(t - 1, first + m) + j, lanes))));
+                    probability<Real>(load_part(saved(t - 1, first + m) + j, lanes)));
       }
     product<Real, R>(w_ + at, tables_.into, K_, width_, products_ + at);
     add_pairs<R>(first);

@@ -123,8 +123,14 @@ template <class Real> TIDEGATE_INLINE Vec<Real> total(Vec<Real> v) {
 }
 
 template <class Real> TIDEGATE_INLINE bool any(IntVec<Real> mask) {
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask((__m512i)mask) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_epi8((__m256i)mask) != 0;
+#else
   typedef std::int64_t Words __attribute__((vector_size(kVectorBytes)));
   return fold<Words, kVectorBytes / 8>((Words)mask, [](Words a, Words b) { return a | b; })[0] != 0;
+#endif
 }
 
 // A maximum from which others may be subtracted: minus infinity less itself would be no number.

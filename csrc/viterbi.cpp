@@ -185,25 +185,28 @@ template <class Real> class Best {
 };
 
 // The k best: every tag keeps the scores of the k best paths that end in it, best first, with where each came from.
+// Lanes run over the tags that are reached.
+template <class Real> using Place = decltype(IntVec<Real>{}[0] + 0);
+
 template <class Real> struct KBestSpace {
   Tables<Real> tables;
-  Real *scores, *next;  // [threads, K * k]
-  std::int32_t* back;   // [threads, steps, K * k]: places in the scores of the step before; -1 where there is no path
+  Real *scores, *next;  // [threads, k, width]
+  Place<Real>* back;    // [threads, steps, k, width]: places in the scores of the step before; -1 where there is no path
   std::size_t of_step, of_thread;
 
   KBestSpace(Pieces& pieces, const CrfModel<Real>& model, int k, int team)
-      : tables(pieces, model), of_step(static_cast<std::size_t>(model.num_tags) * k),
+      : tables(pieces, model), of_step(static_cast<std::size_t>(k) * tables.width),
         of_thread(static_cast<std::size_t>(model.steps) * of_step) {
     scores = pieces.take<Real>(team * of_step);
     next = pieces.take<Real>(team * of_step);
-    back = pieces.take<std::int32_t>(team * of_thread);
+    back = pieces.take<Place<Real>>(team * of_thread);
   }
 };
 
 template <class Real> class KBest {
  public:
   KBest(const CrfKBest<Real>& a, const KBestSpace<Real>& space, int row, int thread)
-      : a_(a), K_(a.model.num_tags), k_(a.k), row_(row), tables_(space.tables),
+      : a_(a), K_(a.model.num_tags), k_(a.k), row_(row), width_(space.tables.width), tables_(space.tables),
         steps_{a.model.batch_sizes, space.tables.offsets, a.model.steps}, of_step_(space.of_step),
         scores_(space.scores + thread * space.of_step), next_(space.next + thread * space.of_step),
         back_(space.back + thread * space.of_thread) {}
@@ -217,33 +220,41 @@ template <class Real> class KBest {
     }
     double scale = first();
     for (std::int64_t t = 1; t < length; ++t) scale += step(t);
-    std::int32_t* last = back_;  // the first step has nothing before it
-    merge(tables_.end, next_, last);
+    // The end is one more tag, reached from all; the first step has nothing before it, so its places are free.
+    merge(next_, back_, [&](int i) { return broadcast<Real>(tables_.end[i]); });
     for (int rank = 0; rank < k_; ++rank) {
-      scores[rank] = static_cast<Real>(scale + static_cast<double>(next_[rank]));
-      std::int32_t place = last[rank];
+      scores[rank] = static_cast<Real>(scale + static_cast<double>(next_[rank * width_]));
+      Place<Real> place = back_[rank * width_];
       for (std::int64_t t = length - 1; t >= 0; --t) {
-        a_.tags[steps_.at(t, row_) * k_ + rank] = place < 0 ? -1 : place / k_;
+        a_.tags[steps_.at(t, row_) * k_ + rank] = place < 0 ? -1 : place % width_;
         if (place >= 0 && t > 0) place = back_[t * of_step_ + place];
       }
     }
   }
 
  private:
-  const Real* emissions(std::int64_t t) const { return a_.model.emissions + steps_.at(t, row_) * K_; }
+  using V = Vec<Real>;
+  using I = IntVec<Real>;
+  static constexpr int kStep = kLanes<Real>;
+
+  V emissions(std::int64_t t, int j) const {
+    return load_part(a_.model.emissions + steps_.at(t, row_) * K_ + j, lanes_left<Real>(K_, j));
+  }
 
   double first() {
-    for (int j = 0; j < K_; ++j)
-      for (int rank = 0; rank < k_; ++rank)
-        scores_[j * k_ + rank] = rank == 0 ? tables_.start[j] + emissions(0)[j] : -kInfinity<Real>;
+    for (int j = 0; j < width_; j += kStep) {
+      store<Real>(scores_ + j, load<Real>(tables_.start + j) + emissions(0, j));
+      for (int rank = 1; rank < k_; ++rank) store<Real>(scores_ + rank * width_ + j, broadcast<Real>(-kInfinity<Real>));
+    }
     return rescale();
   }
 
   double step(std::int64_t t) {
-    for (int j = 0; j < K_; ++j) {
-      Real* best = next_ + j * k_;
-      merge(tables_.into + static_cast<std::size_t>(j) * tables_.width, best, back_ + t * of_step_ + j * k_);
-      for (int rank = 0; rank < k_; ++rank) best[rank] += emissions(t)[j];
+    for (int j = 0; j < width_; j += kStep) {
+      merge(next_ + j, back_ + t * of_step_ + j,
+            [&](int i) { return load<Real>(tables_.from + static_cast<std::size_t>(i) * width_ + j); });
+      const V emission = emissions(t, j);
+      for (Real* best = next_ + j; best < next_ + of_step_; best += width_) store<Real>(best, load<Real>(best) + emission);
     }
     Real* spent = scores_;
     scores_ = next_;
@@ -253,40 +264,50 @@ template <class Real> class KBest {
 
   // Scores less their maximum, which is returned.
   double rescale() {
-    Real maximum = -kLargest<Real>;
-    for (int j = 0; j < K_; ++j) maximum = scores_[j * k_] > maximum ? scores_[j * k_] : maximum;
-    for (std::size_t i = 0; i < of_step_; ++i) scores_[i] -= maximum;
-    return static_cast<double>(maximum);
+    V maximum = broadcast<Real>(-kInfinity<Real>);
+    for (int j = 0; j < width_; j += kStep) maximum = larger(maximum, load<Real>(scores_ + j));
+    maximum = finite<Real>(highest<Real>(maximum));
+    for (std::size_t i = 0; i < of_step_; i += kStep) store<Real>(scores_ + i, load<Real>(scores_ + i) - maximum);
+    return static_cast<double>(maximum[0]);
   }
 
-  // The k best of scores_[i, rank] + more[i] over all i and ranks; among equals the lower i and then the lower rank.
-  void merge(const Real* more, Real* best, std::int32_t* places) const {
-    int found = 0;
-    for (int i = 0; i < K_; ++i)
+  // The k best of scores_[rank, i] + more(i) over all i and ranks, in each lane; among equals the lower i and then the
+  // lower rank, for which a score goes behind its equals, and all behind its place move down.
+  template <class More> TIDEGATE_INLINE void merge(Real* best, Place<Real>* places, const More& more) const {
+    for (int rank = 0; rank < k_; ++rank) {
+      store<Real>(best + rank * width_, broadcast<Real>(-kInfinity<Real>));
+      store_places(places + rank * width_, I{} - 1);
+    }
+    const Real* worst = best + static_cast<std::size_t>(k_ - 1) * width_;
+    for (int i = 0; i < K_; ++i) {
+      const V added = more(i);
       for (int rank = 0; rank < k_; ++rank) {
-        const Real score = scores_[i * k_ + rank] + more[i];
-        if (!(score > -kInfinity<Real>) || (found == k_ && !(score > best[k_ - 1]))) break;
-        int to = found < k_ ? found++ : k_ - 1;
-        for (; to > 0 && score > best[to - 1]; --to) {
-          best[to] = best[to - 1];
-          places[to] = places[to - 1];
+        V score = broadcast<Real>(scores_[rank * width_ + i]) + added;
+        if (!any<Real>(score > load<Real>(worst))) break;
+        I place = I{} + (rank * width_ + i), moves{};
+        for (int to = 0; to < k_; ++to) {
+          const V there = load<Real>(best + to * width_);
+          I from;
+          std::memcpy(&from, places + to * width_, sizeof from);
+          moves |= score > there;
+          store<Real>(best + to * width_, select<Real>(moves, score, there));
+          store_places(places + to * width_, (moves & place) | (~moves & from));
+          score = select<Real>(moves, there, score);
+          place = (moves & from) | (~moves & place);
         }
-        best[to] = score;
-        places[to] = i * k_ + rank;
       }
-    for (int rank = found; rank < k_; ++rank) {
-      best[rank] = -kInfinity<Real>;
-      places[rank] = -1;
     }
   }
 
+  static void store_places(Place<Real>* to, I places) { std::memcpy(to, &places, sizeof places); }
+
   const CrfKBest<Real>& a_;
-  const int K_, k_, row_;
+  const int K_, k_, row_, width_;
   const Tables<Real>& tables_;
   const Steps steps_;
   const std::size_t of_step_;
   Real *scores_, *next_;
-  std::int32_t* back_;
+  Place<Real>* back_;
 };
 
 }  // namespace
