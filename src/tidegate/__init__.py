@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tidegate.estimators.loading import load as load
     from tidegate.estimators.text_classifier import TextClassifier as TextClassifier
+    from tidegate.layers.crf import CRF as CRF
     from tidegate.layers.recurrent import GRU as GRU
 
 __version__ = "0.1.0"
 
 # Where each public name lives. Names load on first use, so `import tidegate` needs neither torch nor time (PEP 562).
 _HOMES = {
+    "CRF": "tidegate.layers.crf",
     "GRU": "tidegate.layers.recurrent",
     "TextClassifier": "tidegate.estimators.text_classifier",
     "load": "tidegate.estimators.loading",
 }
 
-__all__ = ["GRU", "TextClassifier", "__version__", "load"]
+__all__ = ["CRF", "GRU", "TextClassifier", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:

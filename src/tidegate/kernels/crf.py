@@ -6,12 +6,12 @@ A row of T steps with emissions :math:`e_t` gives the tags :math:`y_1 \dots y_T`
     s(y) = a_{y_1} + \sum_{t=1}^{T} e_{t, y_t} + \sum_{t=2}^{T} A_{y_{t-1} y_t} + b_{y_T}
     \qquad p(y) = \exp(s(y) - \log Z) \qquad Z = \sum_y \exp s(y)
 
-with ``start`` a, ``transitions`` A (from the row's tag to the column's) and ``end`` b. A score of minus infinity forbids.
-A row of length zero has one path, the empty one, of score 0: its log-partition and log-likelihood are 0.
+with ``start`` a, ``transitions`` A (from the row's tag to the column's) and ``end`` b. A score of minus infinity
+forbids. A row of length zero has one path, the empty one, of score 0: its log-partition and log-likelihood are 0.
 
-Every function takes ``emissions [N, K]`` in ragged order, ``transitions [K, K]``, ``start [K]``, ``end [K]``, and returns
-what it has of rows in the layout's sorted order. Where no path of a row is allowed, its log-partition is minus infinity,
-its marginals are zero and its tags -1.
+Every function takes ``emissions [N, K]`` in ragged order, ``transitions [K, K]``, ``start [K]``, ``end [K]``, and
+returns what it has of rows in the layout's sorted order. Where no path of a row is allowed, its log-partition is minus
+infinity, its marginals are zero and its tags -1.
 
 On a CPU the native kernels serve, in float32 and float64; elsewhere the reference, plain PyTorch, step by step.
 """

@@ -40,8 +40,9 @@ def likelihood_steps(
 ) -> Tensor:
     """:func:`tidegate.kernels.crf_reference.likelihood_steps` by the native kernel."""
     tensors = (emissions, transitions, start, end)
-    training = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    value, _ = _Crf.apply(*tensors, tags, batch_sizes, rows, training)  # pyright: ignore[reportGeneralTypeIssues]
+    if not _differentiates(tensors):
+        return torch.ops.tidegate.crf_forward(*tensors, tags, batch_sizes, rows, False)[0]
+    value, _ = _Crf.apply(*tensors, tags, batch_sizes, rows)  # pyright: ignore[reportGeneralTypeIssues]
     return value
 
 
@@ -52,8 +53,8 @@ def marginal_steps(
     tensors = (emissions, transitions, start, end)
     with torch.no_grad():
         value, saved = torch.ops.tidegate.crf_forward(*tensors, None, batch_sizes, rows, True)
-    grads = _CrfBackward.apply(torch.ones_like(value), *tensors, None, batch_sizes, value, saved)
-    return grads[0]  # pyright: ignore[reportOptionalSubscript]
+    gradients = _CrfBackward.apply if _differentiates(tensors) else _CrfBackward.forward
+    return gradients(torch.ones_like(value), *tensors, None, batch_sizes, value, saved)[0]  # pyright: ignore
 
 
 def best_paths(
@@ -70,8 +71,12 @@ def k_best_paths(
     return torch.ops.tidegate.crf_k_best(emissions, transitions, start, end, batch_sizes, rows, k)
 
 
+def _differentiates(tensors: Sequence[Tensor]) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
 class _Crf(torch.autograd.Function):
-    """``emissions, transitions, start, end -> value`` and what the backward pass needs, empty in inference."""
+    """``emissions, transitions, start, end -> value`` and what the backward pass needs."""
 
     generate_vmap_rule = True
 
@@ -84,9 +89,8 @@ class _Crf(torch.autograd.Function):
         tags: Tensor | None,
         batch_sizes: Tensor,
         rows: int,
-        training: bool,
     ) -> tuple[Tensor, Tensor]:
-        return torch.ops.tidegate.crf_forward(emissions, transitions, start, end, tags, batch_sizes, rows, training)
+        return torch.ops.tidegate.crf_forward(emissions, transitions, start, end, tags, batch_sizes, rows, True)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
@@ -101,10 +105,10 @@ class _Crf(torch.autograd.Function):
         ctx: Any, grad_value: Tensor | None, _: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         if grad_value is None:
-            return (None,) * 8
+            return (None,) * 7
         # Dynamo binds a Function inside a backward wrongly, and nobody differentiates a compiled backward again.
         gradients = _CrfBackward.forward if torch.compiler.is_compiling() else _CrfBackward.apply
-        return *gradients(grad_value, *ctx.saved_tensors), None, None, None, None  # pyright: ignore[reportGeneralTypeIssues]
+        return *gradients(grad_value, *ctx.saved_tensors), None, None, None  # pyright: ignore[reportGeneralTypeIssues]
 
 
 class _CrfBackward(torch.autograd.Function):
@@ -134,10 +138,15 @@ class _CrfBackward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad_value, *leaves, tags, batch_sizes = ctx.saved_tensors
+        tags, batch_sizes = ctx.saved_tensors[5:]
         with torch.enable_grad():
-            grad_value, *leaves = (tensor.detach().requires_grad_() for tensor in (grad_value, *leaves))
-            value = crf_reference.likelihood_steps(*leaves, tags, batch_sizes, grad_value.shape[0])
+            grad_value, emissions, transitions, start, end = (
+                t.detach().requires_grad_() for t in ctx.saved_tensors[:5]
+            )
+            leaves = [emissions, transitions, start, end]
+            value = crf_reference.likelihood_steps(
+                emissions, transitions, start, end, tags, batch_sizes, grad_value.shape[0]
+            )
             first = torch.autograd.grad(
                 value, leaves, grad_value, create_graph=True, allow_unused=True, materialize_grads=True
             )
@@ -330,15 +339,22 @@ def _one_by_one(op: Callable[..., tuple[Tensor, ...]], lengths_at: int) -> Calla
 
 _MODEL = "Tensor emissions, Tensor transitions, Tensor start, Tensor end"
 _library = torch.library.Library("tidegate", "FRAGMENT")
-for _name, _arguments, _results, _impl, _fake, _lengths_at in (
-    ("crf_forward", f"{_MODEL}, Tensor? tags, Tensor batch_sizes, SymInt rows, bool training", 2, _forward, _forward_fake, 5),
-    ("crf_backward", f"Tensor grad_value, {_MODEL}, Tensor? tags, Tensor batch_sizes, Tensor value, Tensor saved", 4, _backward, _backward_fake, 6),
-    ("crf_viterbi", f"{_MODEL}, Tensor batch_sizes, SymInt rows", 2, _viterbi, _viterbi_fake, 4),
-    ("crf_k_best", f"{_MODEL}, Tensor batch_sizes, SymInt rows, int k", 2, _k_best, _k_best_fake, 4),
-):  # fmt: skip
-    _library.define(f"{_name}({_arguments}) -> ({', '.join(['Tensor'] * _results)})")
+_library.define(
+    f"crf_forward({_MODEL}, Tensor? tags, Tensor batch_sizes, SymInt rows, bool training) -> (Tensor, Tensor)"
+)
+_library.define(
+    f"crf_backward(Tensor grad_value, {_MODEL}, Tensor? tags, Tensor batch_sizes, Tensor value, Tensor saved)"
+    " -> (Tensor, Tensor, Tensor, Tensor)"
+)
+_library.define(f"crf_viterbi({_MODEL}, Tensor batch_sizes, SymInt rows) -> (Tensor, Tensor)")
+_library.define(f"crf_k_best({_MODEL}, Tensor batch_sizes, SymInt rows, int k) -> (Tensor, Tensor)")
+for _name, _impl, _fake, _lengths_at in (
+    ("crf_forward", _forward, _forward_fake, 5),
+    ("crf_backward", _backward, _backward_fake, 6),
+    ("crf_viterbi", _viterbi, _viterbi_fake, 4),
+    ("crf_k_best", _k_best, _k_best_fake, 4),
+):
     _library.impl(_name, _impl, "CPU")
     torch.library.register_fake(f"tidegate::{_name}", _fake, lib=_library)
-    torch.library.register_vmap(
-        f"tidegate::{_name}", _one_by_one(getattr(torch.ops.tidegate, _name), _lengths_at), lib=_library
-    )
+    _rule = _one_by_one(getattr(torch.ops.tidegate, _name), _lengths_at)
+    torch.library.register_vmap(f"tidegate::{_name}", _rule, lib=_library)

@@ -1,6 +1,6 @@
-"""The definition of truth for the conditional random field: plain PyTorch in log space, differentiable twice, any device.
+"""The definition of truth for the conditional random field: plain PyTorch in log space, on any device.
 
-Scores may be minus infinity, in which case neither values nor gradients become NaN.
+Differentiable twice. Scores may be minus infinity, in which case neither values nor gradients become NaN.
 """
 
 from __future__ import annotations
