@@ -163,6 +163,8 @@ def test_masks_move_with_the_layer_and_copies_are_their_own():
     assert CRF(3, allowed=ALLOWED, device="meta").allowed.device.type == "meta"
 
 
+# Dynamo itself instantiates autograd Functions.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 def test_compiles_whole_forward_and_backward():
     layer = layer_with_scores(3, allowed=ALLOWED, allowed_start=ALLOWED_START)
     padded = torch.randn(3, 4, 3, dtype=torch.float64, requires_grad=True)
@@ -180,6 +182,7 @@ def test_compiles_whole_forward_and_backward():
         expected = torch.autograd.grad(loss(*arguments), leaves)
         for a, b in zip(torch.autograd.grad(compiled(*arguments), leaves), expected, strict=True):
             torch.testing.assert_close(a, b)
+    torch._dynamo.reset()
 
 
 class Tagger(torch.nn.Module):
@@ -200,6 +203,7 @@ def test_decoding_compiles_and_exports():
     for module in (compiled, program.module()):
         for a, b in zip(module(emissions), tagger(emissions), strict=True):
             assert torch.equal(a, b)
+    torch._dynamo.reset()
 
 
 def test_gradients_of_each_sample_by_vmap():
