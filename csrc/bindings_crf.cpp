@@ -34,7 +34,8 @@ struct Model {
     const Size* sizes = pointer<const Size>(batch_sizes);
     Size before = rows, sum = 0;
     for (Size t = 0; t < steps; ++t) {
-      if (sizes[t] < 0 || sizes[t] > before) throw std::invalid_argument("expected batch_sizes that do not grow from at most the number of rows");
+      if (sizes[t] < 0 || sizes[t] > before)
+        throw std::invalid_argument("expected batch_sizes that do not grow from at most the number of rows");
       before = sizes[t];
       sum += sizes[t];
     }

@@ -75,7 +75,7 @@ template <class Real> class Forward {
         } else {
           const V sum = load<Real>(sums + m * width_ + j), peak = load<Real>(tables_.peak + j);
           store<Real>(next + m * width_ + j, emission + peak + log(sum));
-          low |= (sum < Limits<Real>::small_sum) & (peak > -kInfinity<Real>);
+          low |= (sum < broadcast<Real>(Limits<Real>::small_sum)) & (peak > broadcast<Real>(-kInfinity<Real>));
         }
       }
     if (__builtin_expect(any<Real>(low), 0))
@@ -114,7 +114,8 @@ template <class Real> class Forward {
   void add_to_score(std::int64_t t, int m) {
     const std::int64_t tag = a_.tags[steps_.at(t, first_row_ + m)];
     const Real* before = t == 0 ? a_.model.start : a_.model.transitions + last_tag_[m] * K_;
-    score_[m] = (t == 0 ? 0.0 : score_[m]) + static_cast<double>(before[tag]) + static_cast<double>(emissions(t, m)[tag]);
+    const double gained = static_cast<double>(before[tag]) + static_cast<double>(emissions(t, m)[tag]);
+    score_[m] = (t == 0 ? 0.0 : score_[m]) + gained;
     last_tag_[m] = tag;
   }
 
@@ -216,7 +217,7 @@ template <class Real> class Backward {
     const LogSum<Real> last(saved(t, m), tables_.end, K_);
     for (int j = 0; j < width_; j += kStep) {
       const V term = last.term(saved(t, m), tables_.end, j, K_);
-      const V p = without_negligible<Real>(select<Real>(last.sum == 0, V{}, term / last.sum));
+      const V p = without_negligible<Real>(select<Real>(last.sum == V{}, V{}, term / last.sum));
       store<Real>(p_ + m * width_ + j, p);
       store<Real>(end_ + j, multiply_add(broadcast<Real>(of_partition_[m]), p, load<Real>(end_ + j)));
     }
@@ -248,9 +249,9 @@ template <class Real> class Backward {
       for (int j = 0; j < width_; j += kStep) {
         const int lanes = lanes_left<Real>(K_, j);
         const V sum = load_part(sums(t, first + m) + j, lanes), p = load<Real>(p_ + at + m * width_ + j);
-        const IntVec<Real> small = sum < Limits<Real>::small_sum;
+        const IntVec<Real> small = sum < broadcast<Real>(Limits<Real>::small_sum);
         const V w = select<Real>(small, V{}, p / sum);
-        low |= small & (p > 0);
+        low |= small & (p > V{});
         store<Real>(w_ + at + m * width_ + j, w);
         store<Real>(scaled_w_ + at + m * width_ + j, w * of_partition_[first + m]);
         store<Real>(before_ + at + m * width_ + j,
@@ -315,7 +316,8 @@ template <class Real> class Backward {
 };
 
 // The parts' sums, in the order of the parts.
-template <class Real> void add_parts(const CrfBackward<Real>& a, const BackwardSpace<Real>& space, int parts, int team) {
+template <class Real>
+void add_parts(const CrfBackward<Real>& a, const BackwardSpace<Real>& space, int parts, int team) {
   const int K = a.model.num_tags, width = space.tables.width;
   const std::size_t square = static_cast<std::size_t>(K) * width;
   for_parts(team, K, [&](int i, int) {

@@ -15,7 +15,8 @@ namespace crf {
 inline constexpr int kBlockRows = kVectorRegisters >= 32 ? 8 : 4;
 
 template <class Real> inline constexpr Real kInfinity = static_cast<Real>(__builtin_inf());
-template <class Real> inline constexpr Real kLargest = static_cast<Real>(sizeof(Real) == 4 ? 3.4028234663852886e38 : 1.7976931348623157e308);
+template <class Real>
+inline constexpr Real kLargest = static_cast<Real>(sizeof(Real) == 4 ? __FLT_MAX__ : __DBL_MAX__);
 
 template <class Real> constexpr int padded(int count) {
   return (count + kLanes<Real> - 1) / kLanes<Real> * kLanes<Real>;

@@ -19,7 +19,7 @@ template <> struct Limits<double> {
 };
 
 template <class Real> TIDEGATE_INLINE Vec<Real> without_negligible(Vec<Real> p) {
-  return select<Real>(p < Limits<Real>::negligible, Vec<Real>{}, p);
+  return select<Real>(p < broadcast<Real>(Limits<Real>::negligible), Vec<Real>{}, p);
 }
 
 template <class Real> TIDEGATE_INLINE Vec<Real> probability(Vec<Real> log_p) {
@@ -73,7 +73,8 @@ template <class Real> struct SumTables {
         const Vec<Real> best = load<Real>(peak + j);
         const Vec<Real> score =
             load_part(model.transitions + static_cast<std::size_t>(i) * K + j, lanes_left<Real>(K, j));
-        const Vec<Real> p = select<Real>(best == -kInfinity<Real>, Vec<Real>{}, probability<Real>(score - best));
+        const IntVec<Real> unreachable = best == broadcast<Real>(-kInfinity<Real>);
+        const Vec<Real> p = select<Real>(unreachable, Vec<Real>{}, probability<Real>(score - best));
         store<Real>(from + static_cast<std::size_t>(i) * width + j, p);
         for (int lane = 0; lane < kLanes<Real> && j + lane < K; ++lane)
           into[static_cast<std::size_t>(j + lane) * width + i] = p[lane];
@@ -88,7 +89,8 @@ TIDEGATE_INLINE void product_of_blocks(const Real* inputs, const Real* matrix, i
   for (int k = 0; k < K; ++k) {
     Vec<Real> row[Blocks];
 #pragma GCC unroll 4
-    for (int b = 0; b < Blocks; ++b) row[b] = load<Real>(matrix + static_cast<std::size_t>(k) * width + b * kLanes<Real>);
+    for (int b = 0; b < Blocks; ++b)
+      row[b] = load<Real>(matrix + static_cast<std::size_t>(k) * width + b * kLanes<Real>);
 #pragma GCC unroll 8
     for (int m = 0; m < R; ++m) {
       const Vec<Real> input = broadcast<Real>(inputs[m * width + k]);

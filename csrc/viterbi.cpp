@@ -191,7 +191,7 @@ template <class Real> using Place = decltype(IntVec<Real>{}[0] + 0);
 template <class Real> struct KBestSpace {
   Tables<Real> tables;
   Real *scores, *next;  // [threads, k, width]
-  Place<Real>* back;    // [threads, steps, k, width]: places in the scores of the step before; -1 where there is no path
+  Place<Real>* back;    // [threads, steps, k, width]: places in the scores of the step before; -1 where no path is
   std::size_t of_step, of_thread;
 
   KBestSpace(Pieces& pieces, const CrfModel<Real>& model, int k, int team)
@@ -244,7 +244,8 @@ template <class Real> class KBest {
   double first() {
     for (int j = 0; j < width_; j += kStep) {
       store<Real>(scores_ + j, load<Real>(tables_.start + j) + emissions(0, j));
-      for (int rank = 1; rank < k_; ++rank) store<Real>(scores_ + rank * width_ + j, broadcast<Real>(-kInfinity<Real>));
+      for (int rank = 1; rank < k_; ++rank)
+        store<Real>(scores_ + rank * width_ + j, broadcast<Real>(-kInfinity<Real>));
     }
     return rescale();
   }
@@ -254,7 +255,10 @@ template <class Real> class KBest {
       merge(next_ + j, back_ + t * of_step_ + j,
             [&](int i) { return load<Real>(tables_.from + static_cast<std::size_t>(i) * width_ + j); });
       const V emission = emissions(t, j);
-      for (Real* best = next_ + j; best < next_ + of_step_; best += width_) store<Real>(best, load<Real>(best) + emission);
+      for (int rank = 0; rank < k_; ++rank) {
+        Real* best = next_ + rank * width_ + j;
+        store<Real>(best, load<Real>(best) + emission);
+      }
     }
     Real* spent = scores_;
     scores_ = next_;
