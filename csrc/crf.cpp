@@ -340,10 +340,6 @@ void add_parts(const CrfBackward<Real>& a, const BackwardSpace<Real>& space, int
   });
 }
 
-template <class Real> double operations(const CrfModel<Real>& model) {
-  return static_cast<double>(model.values) * model.num_tags * (padded<Real>(model.num_tags) + 8.0 * kLanes<Real>);
-}
-
 template <class Real> void crf_forward(const CrfForward<Real>& a) {
   const int blocks = count_blocks(a.model.rows);
   const int team = team_size(a.model.threads, blocks, operations(a.model));

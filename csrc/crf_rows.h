@@ -190,9 +190,15 @@ inline void find_steps(const std::int64_t* batch_sizes, std::int64_t steps, std:
 
 constexpr int count_blocks(int rows) { return (rows + kBlockRows - 1) / kBlockRows; }
 
-// Threads for so many multiplications: a team is not worth its start below some microseconds of work.
+// Roughly what one pass costs: some 40 of these take a nanosecond.
+template <class Real> double operations(const CrfModel<Real>& model) {
+  return static_cast<double>(model.values) * model.num_tags * (padded<Real>(model.num_tags) + 8.0 * kLanes<Real>);
+}
+
+// A team is not worth its start, nor the wait for a thread that the machine gives to others, below some tenth of a
+// millisecond.
 inline int team_size(int threads, int parts, double operations) {
-  constexpr double kOperationsWorthATeam = 60000;
+  constexpr double kOperationsWorthATeam = 4e6;
   if (forked() || operations < kOperationsWorthATeam) return 1;
   return threads < parts ? threads : parts;
 }

@@ -318,16 +318,14 @@ template <class Real> class KBest {
 
 template <class Real> void crf_viterbi(const CrfViterbi<Real>& a) {
   const int blocks = count_blocks(a.model.rows);
-  const double operations = static_cast<double>(a.model.values) * a.model.num_tags * padded<Real>(a.model.num_tags);
-  const int team = team_size(a.model.threads, blocks, operations);
+  const int team = team_size(a.model.threads, blocks, operations(a.model));
   const auto space = make_space<BestSpace<Real>>(a.model, team);
   space.tables.fill(a.model);
   for_parts(team, blocks, [&](int block, int thread) { Best<Real>(a, space, block * kBlockRows, thread).run(); });
 }
 
 template <class Real> void crf_k_best(const CrfKBest<Real>& a) {
-  const double operations = static_cast<double>(a.model.values) * a.model.num_tags * a.model.num_tags * (4.0 + a.k);
-  const int team = team_size(a.model.threads, a.model.rows, operations);
+  const int team = team_size(a.model.threads, a.model.rows, operations(a.model) * (2.0 + a.k));
   const auto space = make_space<KBestSpace<Real>>(a.model, a.k, team);
   space.tables.fill(a.model);
   for_parts(team, a.model.rows, [&](int row, int thread) { KBest<Real>(a, space, row, thread).run(); });

@@ -106,8 +106,10 @@ class _Crf(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         if grad_value is None:
             return (None,) * 7
-        # Dynamo binds a Function inside a backward wrongly, and nobody differentiates a compiled backward again.
-        gradients = _CrfBackward.forward if torch.compiler.is_compiling() else _CrfBackward.apply
+        # Only a backward pass that is differentiated again needs the second Function. Dynamo binds a Function inside a
+        # backward wrongly, and nobody differentiates a compiled backward again.
+        again = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        gradients = _CrfBackward.apply if again else _CrfBackward.forward
         return *gradients(grad_value, *ctx.saved_tensors), None, None, None  # pyright: ignore[reportGeneralTypeIssues]
 
 
