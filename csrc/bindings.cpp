@@ -11,39 +11,131 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include "kernels.h"
+#include "bindings.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
 
-void bind_crf(nb::module_& m);  // bindings_crf.cpp
+namespace tidegate::bindings {
+
+Cell cell_named(const std::string& name) {
+  if (name == "rnn_tanh") return Cell::rnn_tanh;
+  if (name == "rnn_relu") return Cell::rnn_relu;
+  if (name == "lstm") return Cell::lstm;
+  if (name == "gru") return Cell::gru;
+  if (name == "gru_reset_before") return Cell::gru_reset_before;
+  throw std::invalid_argument("expected the cell rnn_tanh, rnn_relu, lstm, gru or gru_reset_before; found " + name);
+}
+
+Type type_named(const std::string& name) {
+  if (name == "float32") return Type::float32;
+  if (name == "float64") return Type::float64;
+  if (name == "bfloat16") return Type::bfloat16;
+  if (name == "int8") return Type::int8;
+  throw std::invalid_argument("expected the type float32, float64, bfloat16 or int8; found " + name);
+}
+
+}  // namespace tidegate::bindings
 
 namespace {
 
-using Address = std::uintptr_t;
-using Size = std::int64_t;
+using namespace tidegate::bindings;
 
-template <class T> T* pointer(Address address) { return reinterpret_cast<T*>(address); }
+// The elements of a tuple one after the other, as the fields of a struct want them.
+class Fields {
+ public:
+  explicit Fields(const nb::tuple& tuple, std::size_t expected) : tuple_(tuple) {
+    if (tuple.size() != expected) throw std::invalid_argument("the tuple has not as many elements as the struct has fields");
+  }
 
-template <class Real>
-tidegate::GruForward<Real> forward_arguments(Address gates, Address weight_hh, Address bias_n, Address h_0,
-                                             Address output, Address h_n, Address saved, Address batch_sizes,
-                                             Size steps, Size values, int directions, int rows, int units,
-                                             bool reset_after, int threads) {
-  return {pointer<const Real>(gates), pointer<const Real>(weight_hh), pointer<const Real>(bias_n),
-          pointer<const Real>(h_0), pointer<Real>(output), pointer<Real>(h_n), pointer<Real>(saved),
-          pointer<const std::int64_t>(batch_sizes), steps, values, directions, rows, units, reset_after, threads};
+  template <class T> T* address() { return reinterpret_cast<T*>(nb::cast<std::uintptr_t>(tuple_[at_++])); }
+  template <class T> T number() { return nb::cast<T>(tuple_[at_++]); }
+
+ private:
+  const nb::tuple& tuple_;
+  std::size_t at_ = 0;
+};
+
+tidegate::Layout layout_of(const nb::tuple& tuple) {
+  Fields f(tuple, 10);
+  tidegate::Layout l;
+  l.cell = cell_named(f.number<std::string>());
+  l.type = type_named(f.number<std::string>());
+  l.batch_sizes = f.address<const std::int64_t>();
+  l.steps = f.number<std::int64_t>();
+  l.values = f.number<std::int64_t>();
+  l.directions = f.number<int>();
+  l.rows = f.number<int>();
+  l.units = f.number<int>();
+  l.states = f.number<int>();
+  l.threads = f.number<int>();
+  return l;
 }
 
-template <class Real>
-tidegate::GruBackward<Real> backward_arguments(Address grad_output, Address grad_h_n, Address saved, Address output,
-                                               Address weight_hh, Address h_0, Address grad_gates, Address grad_h_0,
-                                               Address batch_sizes, Size steps, Size values, int directions, int rows,
-                                               int units, bool reset_after, int threads) {
-  return {pointer<const Real>(grad_output), pointer<const Real>(grad_h_n), pointer<const Real>(saved),
-          pointer<const Real>(output), pointer<const Real>(weight_hh), pointer<const Real>(h_0),
-          pointer<Real>(grad_gates), pointer<Real>(grad_h_0), pointer<const std::int64_t>(batch_sizes),
-          steps, values, directions, rows, units, reset_after, threads};
+tidegate::Parameters parameters_of(const nb::tuple& tuple) {
+  Fields f(tuple, 14);
+  tidegate::Parameters p;
+  p.weight_hh = f.address<const void>();
+  p.scale_hh = f.address<const float>();
+  p.weight_hr = f.address<const void>();
+  p.scale_hr = f.address<const float>();
+  p.bias_n = f.address<const void>();
+  p.peephole = f.address<const void>();
+  p.norm_hh = f.address<const void>();
+  p.norm_c = f.address<const void>();
+  p.dropout_mask = f.address<const void>();
+  p.zoneout_h = f.address<const std::uint8_t>();
+  p.zoneout_c = f.address<const std::uint8_t>();
+  p.zoneout_rate_h = f.number<double>();
+  p.zoneout_rate_c = f.number<double>();
+  p.eps = f.number<double>();
+  return p;
+}
+
+void forward(const nb::tuple& layout, const nb::tuple& parameters, const nb::tuple& arrays) {
+  Fields f(arrays, 9);
+  tidegate::Forward a;
+  a.layout = layout_of(layout);
+  a.parameters = parameters_of(parameters);
+  a.packed = nullptr;
+  a.gates = f.address<const void>();
+  a.h_0 = f.address<const void>();
+  a.c_0 = f.address<const void>();
+  a.output = f.address<void>();
+  a.h_n = f.address<void>();
+  a.c_n = f.address<void>();
+  a.saved = f.address<void>();
+  a.normalized = f.address<void>();
+  a.deviation = f.address<void>();
+  nb::gil_scoped_release release;
+  tidegate::kernels().forward(a);
+}
+
+void backward(const nb::tuple& layout, const nb::tuple& parameters, const nb::tuple& arrays) {
+  Fields f(arrays, 18);
+  tidegate::Backward a;
+  a.layout = layout_of(layout);
+  a.parameters = parameters_of(parameters);
+  a.grad_output = f.address<const void>();
+  a.grad_h_n = f.address<const void>();
+  a.grad_c_n = f.address<const void>();
+  a.saved = f.address<const void>();
+  a.normalized = f.address<const void>();
+  a.deviation = f.address<const void>();
+  a.output = f.address<const void>();
+  a.h_0 = f.address<const void>();
+  a.c_0 = f.address<const void>();
+  a.grad_gates = f.address<void>();
+  a.grad_product = f.address<void>();
+  a.grad_projected = f.address<void>();
+  a.previous = f.address<void>();
+  a.before_projection = f.address<void>();
+  a.grad_h_0 = f.address<void>();
+  a.grad_c_0 = f.address<void>();
+  a.grad_peephole = f.address<void>();
+  a.grad_norm_c = f.address<void>();
+  nb::gil_scoped_release release;
+  tidegate::kernels().backward(a);
 }
 
 using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -58,7 +150,7 @@ void activate(const std::string& name, Floats from, MutableFloats to) {
   if (from.size() != to.size()) throw std::invalid_argument("expected two arrays of one size");
   const float* source = from.data();
   float* target = to.data();
-  const auto count = static_cast<Size>(from.size());
+  const auto count = static_cast<std::int64_t>(from.size());
   nb::gil_scoped_release release;
   tidegate::kernels().activation_float(activation, source, target, count);
 }
@@ -88,42 +180,11 @@ NB_MODULE(_native, m) {
   m.def("set_isa", &set_isa, "name"_a, "Choose the instruction set for the whole process; an empty name is the best.");
   m.def("activate", &activate, "name"_a, "source"_a.noconvert(), "target"_a.noconvert(),
         "Apply exp, sigmoid or tanh as the kernels compute it.");
-
-  m.def(
-      "gru_forward",
-      [](bool is_double, Address gates, Address weight_hh, Address bias_n, Address h_0, Address output, Address h_n,
-         Address saved, Address batch_sizes, Size steps, Size values, int directions, int rows, int units,
-         bool reset_after, int threads) {
-        nb::gil_scoped_release release;
-        const auto run = [&](auto real, auto kernel) {
-          kernel(forward_arguments<decltype(real)>(gates, weight_hh, bias_n, h_0, output, h_n, saved, batch_sizes,
-                                                   steps, values, directions, rows, units, reset_after, threads));
-        };
-        is_double ? run(double{}, tidegate::kernels().gru_forward_double)
-                  : run(float{}, tidegate::kernels().gru_forward_float);
-      },
-      "is_double"_a, "gates"_a, "weight_hh"_a, "bias_n"_a, "h_0"_a, "output"_a, "h_n"_a, "saved"_a, "batch_sizes"_a,
-      "steps"_a, "values"_a, "directions"_a, "rows"_a, "units"_a, "reset_after"_a, "threads"_a,
-      "Addresses and sizes as struct GruForward of kernels.h has them.");
-
-  m.def(
-      "gru_backward",
-      [](bool is_double, Address grad_output, Address grad_h_n, Address saved, Address output, Address weight_hh,
-         Address h_0, Address grad_gates, Address grad_h_0, Address batch_sizes, Size steps, Size values,
-         int directions, int rows, int units, bool reset_after, int threads) {
-        nb::gil_scoped_release release;
-        const auto run = [&](auto real, auto kernel) {
-          kernel(backward_arguments<decltype(real)>(grad_output, grad_h_n, saved, output, weight_hh, h_0, grad_gates,
-                                                    grad_h_0, batch_sizes, steps, values, directions, rows, units,
-                                                    reset_after, threads));
-        };
-        is_double ? run(double{}, tidegate::kernels().gru_backward_double)
-                  : run(float{}, tidegate::kernels().gru_backward_float);
-      },
-      "is_double"_a, "grad_output"_a, "grad_h_n"_a, "saved"_a, "output"_a, "weight_hh"_a, "h_0"_a, "grad_gates"_a,
-      "grad_h_0"_a, "batch_sizes"_a, "steps"_a, "values"_a, "directions"_a, "rows"_a, "units"_a, "reset_after"_a,
-      "threads"_a, "Addresses and sizes as struct GruBackward of kernels.h has them.");
-
+  m.def("forward", &forward, "layout"_a, "parameters"_a, "arrays"_a,
+        "A recurrence: addresses and sizes as the structs Layout, Parameters and Forward of kernels.h have them.");
+  m.def("backward", &backward, "layout"_a, "parameters"_a, "arrays"_a,
+        "Its gradients: addresses and sizes as the structs Layout, Parameters and Backward of kernels.h have them.");
+  bind_step(m);
   bind_crf(m);
 
   // The variable of the environment is read once, at import; a wrong name stops the import with its reason.

@@ -7,7 +7,7 @@
 
 #include <nanobind/nanobind.h>
 
-#include "kernels.h"
+#include "bindings.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -55,7 +55,7 @@ struct Model {
 
 }  // namespace
 
-void bind_crf(nb::module_& m) {
+void tidegate::bindings::bind_crf(nb::module_& m) {
   m.def(
       "crf_forward",
       [](bool is_double, Address emissions, Address transitions, Address start, Address end, Address batch_sizes,

@@ -37,7 +37,7 @@ TIDEGATE_INLINE Vec<float> load_part(const float* from, int lanes) {
   const __m256i place = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   return (Vec<float>)_mm256_maskload_ps(from, _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), place));
 #else
-  return load_lanes<float>(from, lanes);
+  return load_lanes(from, lanes);
 #endif
 }
 
@@ -48,7 +48,7 @@ TIDEGATE_INLINE Vec<double> load_part(const double* from, int lanes) {
   const __m256i place = _mm256_setr_epi64x(0, 1, 2, 3);
   return (Vec<double>)_mm256_maskload_pd(from, _mm256_cmpgt_epi64(_mm256_set1_epi64x(lanes), place));
 #else
-  return load_lanes<double>(from, lanes);
+  return load_lanes(from, lanes);
 #endif
 }
 
@@ -59,7 +59,7 @@ TIDEGATE_INLINE void store_part(float* to, Vec<float> v, int lanes) {
   const __m256i place = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   _mm256_maskstore_ps(to, _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), place), (__m256)v);
 #else
-  store_lanes<float>(to, v, lanes);
+  store_lanes(to, v, lanes);
 #endif
 }
 
@@ -70,7 +70,7 @@ TIDEGATE_INLINE void store_part(double* to, Vec<double> v, int lanes) {
   const __m256i place = _mm256_setr_epi64x(0, 1, 2, 3);
   _mm256_maskstore_pd(to, _mm256_cmpgt_epi64(_mm256_set1_epi64x(lanes), place), (__m256d)v);
 #else
-  store_lanes<double>(to, v, lanes);
+  store_lanes(to, v, lanes);
 #endif
 }
 

@@ -1,362 +1,290 @@
-// The gated recurrent unit over ragged rows, forward and backward. Equations: kernels/__init__.py, gru().
-// Forward, a step is one product of the states with the packed weights of all gates, whose epilogue is the cell.
-// Backward, a step is the cell's derivative, element by element, and one product with the weights.
+// The gated recurrent unit over ragged rows, forward and backward, its reset gate after the recurrent product (torch,
+// cuDNN, Keras 3) or before it (Cho et al. 2014). Equations: kernels/__init__.py, gru().
 
-#include "activations.h"
-#include "sequence.h"
+#include "cells.h"
+#include "pass.h"
 
 namespace tidegate::TIDEGATE_ISA {
 
 namespace {
 
-template <class Real> int valid_lanes(int units, int block) {
-  const int left = units - block * kLanes<Real>;
-  return left < kLanes<Real> ? left : kLanes<Real>;
-}
-
-template <class Real> struct Workspace {
-  std::int64_t* offsets;
-  Real* packed;          // [D, packed_size]
-  std::size_t packed_size;
-  Real* scratch;         // [D, B, 2, H] where the reset gate comes before the product
-
-  Workspace(const std::int64_t* batch_sizes, std::int64_t steps, int directions, int rows, int units, bool scratched) {
-    packed_size = static_cast<std::size_t>(unit_blocks<Real>(units)) * kLanes<Real> * units * 3;
-    const std::size_t offset_bytes = aligned(static_cast<std::size_t>(steps + 1) * sizeof(std::int64_t));
-    const std::size_t packed_bytes = aligned(directions * packed_size * sizeof(Real));
-    const std::size_t scratch_bytes =
-        scratched ? aligned(static_cast<std::size_t>(directions) * rows * 2 * units * sizeof(Real)) : 0;
-    char* memory = static_cast<char*>(workspace(offset_bytes + packed_bytes + scratch_bytes));
-    offsets = reinterpret_cast<std::int64_t*>(memory);
-    packed = reinterpret_cast<Real*>(memory + offset_bytes);
-    scratch = reinterpret_cast<Real*>(memory + offset_bytes + packed_bytes);
-    find_offsets(batch_sizes, steps, offsets);
-  }
-};
-
-template <class Real> class Forward {
+template <class T> class GruForward : public ForwardPass<T> {
  public:
-  Forward(const GruForward<Real>& a, const Workspace<Real>& space, int direction)
-      : a_(a), H_(a.units), index_(direction), packed_(space.packed + direction * space.packed_size),
-        scratch_(space.scratch + static_cast<std::int64_t>(direction) * a.rows * 2 * a.units),
-        walk_{a.batch_sizes, space.offsets, a.steps, a.directions, a.rows, a.units, direction, a.h_0, a.output} {}
+  using Base = ForwardPass<T>;
+  using typename Base::Input;
+  using typename Base::Product;
+  using typename Base::Real;
+  using typename Base::V;
+  using Base::a_;
+  using Base::H_;
+  using Base::kWidth;
+  using Base::l_;
+  using Base::p_;
+  using Base::Ps_;
+  using Base::walk_;
 
-  void pack(int block) const {
-    const Real* weights = a_.weight_hh + static_cast<std::size_t>(index_) * 3 * H_ * H_;
-    Real* packed = const_cast<Real*>(packed_);
-    if (a_.reset_after) return pack_gates<Real>(weights, 3, H_, H_, block, packed);
-    pack_gates<Real>(weights, 2, H_, H_, block, packed);
-    pack_gates<Real>(weights + static_cast<std::size_t>(2) * H_ * H_, 1, H_, H_, block, packed + candidate_offset());
+  GruForward(const Forward& a, const std::int64_t* offsets, int direction, Arena& arena)
+      : Base(a, offsets, direction, arena, 3), before_(a.layout.cell == Cell::gru_reset_before) {
+    if (!before_) return;
+    const std::size_t rows = l_.rows;
+    reset_ = arena.take<Real>(rows * Ps_);
+    update_ = arena.take<Real>(rows * Ps_);
+    reset_inputs_ = arena.take<Input>(this->buffer_size(H_, false));
   }
 
-  void run(const Share& share) const {
-    for (std::int64_t i = 0; i < a_.steps; ++i) {
-      const std::int64_t t = index_ == 0 ? i : a_.steps - 1 - i;
-      const int alive = walk_.alive(t);
-      if (a_.reset_after) {
-        share.for_products<3>(alive, [&](auto rows, auto blocks, int row, int block) {
-          reset_after<rows.value, blocks.value>(t, row, block);
-        });
+  static std::size_t packed_bytes(const Layout& l) {
+    return static_cast<std::size_t>(unit_blocks<Real>(l.units)) * 3 * Product::panel_bytes(l.units);
+  }
+
+  // Reset after: r z n of a unit side by side. Reset before: r z, and behind them all n.
+  static void pack(const Forward& a, int direction, int member, int members, char* packed) {
+    const int H = a.layout.units;
+    const std::size_t square = static_cast<std::size_t>(H) * H;
+    const auto* weights = static_cast<const typename Product::Source*>(a.parameters.weight_hh) + direction * 3 * square;
+    const float* scales = a.parameters.scale_hh == nullptr ? nullptr : a.parameters.scale_hh + direction * 3 * H;
+    for (int block = member; block < unit_blocks<Real>(H); block += members) {
+      if (a.layout.cell != Cell::gru_reset_before) {
+        pack_gates<T>(weights, scales, 3, H, H, block, packed);
       } else {
-        share.for_products<2>(alive, [&](auto rows, auto blocks, int row, int block) {
-          gates_before<rows.value, blocks.value>(t, row, block);
-        });
-        share.barrier->wait();
-        share.for_products<1>(alive, [&](auto rows, auto blocks, int row, int block) {
-          candidate_before<rows.value, blocks.value>(t, row, block);
-        });
+        pack_gates<T>(weights, scales, 2, H, H, block, packed);
+        pack_gates<T>(weights + 2 * square, scales == nullptr ? nullptr : scales + 2 * H, 1, H, H, block,
+                      packed + candidate_offset(H));
       }
-      share.barrier->wait();
-    }
-    last_states(share);
-  }
-
- private:
-  using V = Vec<Real>;
-
-  std::size_t candidate_offset() const {
-    return static_cast<std::size_t>(unit_blocks<Real>(H_)) * kLanes<Real> * H_ * 2;
-  }
-
-  template <int Rows> void previous_states(std::int64_t t, int row, const Real* (&states)[Rows]) const {
-    for (int m = 0; m < Rows; ++m) states[m] = walk_.previous(t, row + m);
-  }
-
-  template <int Rows, int Blocks> void prefetch(std::int64_t t, int row, int block, int gates) const {
-    for (int m = 0; m < Rows; ++m) {
-      const Real* from = walk_.at(a_.gates, t, row + m, 3 * H_) + block * kLanes<Real>;
-      for (int g = 0; g < gates; ++g)
-        for (int b = 0; b < Blocks; ++b) __builtin_prefetch(from + g * H_ + b * kLanes<Real>);
     }
   }
 
-  template <int Rows, int Blocks> TIDEGATE_INLINE void reset_after(std::int64_t t, int row, int block) const {
-    const Real* states[Rows];
-    previous_states<Rows>(t, row, states);
-    prefetch<Rows, Blocks>(t, row, block, 3);
-    V sums[Rows][Blocks][3] = {};
-    if (a_.bias_n)
-      for (int b = 0; b < Blocks; ++b) {
-        const int unit = (block + b) * kLanes<Real>;
-        const V bias = load_lanes<Real>(a_.bias_n + index_ * H_ + unit, valid_lanes<Real>(H_, block + b));
-        for (int m = 0; m < Rows; ++m) sums[m][b][2] = bias;
-      }
-    const std::size_t stride = static_cast<std::size_t>(H_) * 3 * kLanes<Real>;
-    multiply<Real, Rows, Blocks, 3>(states, packed_ + block * stride, stride, H_, sums);
-    for (int m = 0; m < Rows; ++m)
-      for (int b = 0; b < Blocks; ++b) {
-        const int unit = (block + b) * kLanes<Real>, lanes = valid_lanes<Real>(H_, block + b);
-        const Real* x = walk_.at(a_.gates, t, row + m, 3 * H_) + unit;
-        const V r = sigmoid(load_lanes<Real>(x, lanes) + sums[m][b][0]);
-        const V z = sigmoid(load_lanes<Real>(x + H_, lanes) + sums[m][b][1]);
-        const V n = tanh(multiply_add(r, sums[m][b][2], load_lanes<Real>(x + 2 * H_, lanes)));
-        const V h = load_lanes<Real>(states[m] + unit, lanes);
-        store_lanes<Real>(walk_.at(a_.output, t, row + m, H_) + unit, multiply_add(z, h - n, n), lanes);
-        if (a_.saved) {
-          Real* saved = walk_.at(a_.saved, t, row + m, 4 * H_) + unit;
-          store_lanes<Real>(saved, r, lanes);
-          store_lanes<Real>(saved + H_, z, lanes);
-          store_lanes<Real>(saved + 2 * H_, n, lanes);
-          store_lanes<Real>(saved + 3 * H_, sums[m][b][2], lanes);
-        }
-      }
-  }
-
-  // r and z; the product r * h and z wait in the scratch memory for the candidate.
-  template <int Rows, int Blocks> TIDEGATE_INLINE void gates_before(std::int64_t t, int row, int block) const {
-    const Real* states[Rows];
-    previous_states<Rows>(t, row, states);
-    prefetch<Rows, Blocks>(t, row, block, 2);
-    V sums[Rows][Blocks][2] = {};
-    const std::size_t stride = static_cast<std::size_t>(H_) * 2 * kLanes<Real>;
-    multiply<Real, Rows, Blocks, 2>(states, packed_ + block * stride, stride, H_, sums);
-    for (int m = 0; m < Rows; ++m)
-      for (int b = 0; b < Blocks; ++b) {
-        const int unit = (block + b) * kLanes<Real>, lanes = valid_lanes<Real>(H_, block + b);
-        const Real* x = walk_.at(a_.gates, t, row + m, 3 * H_) + unit;
-        const V r = sigmoid(load_lanes<Real>(x, lanes) + sums[m][b][0]);
-        const V z = sigmoid(load_lanes<Real>(x + H_, lanes) + sums[m][b][1]);
-        Real* scratch = scratch_ + static_cast<std::int64_t>(row + m) * 2 * H_ + unit;
-        store_lanes<Real>(scratch, r * load_lanes<Real>(states[m] + unit, lanes), lanes);
-        store_lanes<Real>(scratch + H_, z, lanes);
-        if (a_.saved) store_lanes<Real>(walk_.at(a_.saved, t, row + m, 3 * H_) + unit, r, lanes);
-      }
-  }
-
-  template <int Rows, int Blocks> TIDEGATE_INLINE void candidate_before(std::int64_t t, int row, int block) const {
-    const Real* states[Rows];
-    const Real* reset[Rows];
-    previous_states<Rows>(t, row, states);
-    for (int m = 0; m < Rows; ++m) reset[m] = scratch_ + static_cast<std::int64_t>(row + m) * 2 * H_;
-    V sums[Rows][Blocks][1] = {};
-    const std::size_t stride = static_cast<std::size_t>(H_) * kLanes<Real>;
-    multiply<Real, Rows, Blocks, 1>(reset, packed_ + candidate_offset() + block * stride, stride, H_, sums);
-    for (int m = 0; m < Rows; ++m)
-      for (int b = 0; b < Blocks; ++b) {
-        const int unit = (block + b) * kLanes<Real>, lanes = valid_lanes<Real>(H_, block + b);
-        const V z = load_lanes<Real>(reset[m] + H_ + unit, lanes);
-        const V n = tanh(load_lanes<Real>(walk_.at(a_.gates, t, row + m, 3 * H_) + 2 * H_ + unit, lanes) + sums[m][b][0]);
-        const V h = load_lanes<Real>(states[m] + unit, lanes);
-        store_lanes<Real>(walk_.at(a_.output, t, row + m, H_) + unit, multiply_add(z, h - n, n), lanes);
-        if (a_.saved) {
-          Real* saved = walk_.at(a_.saved, t, row + m, 3 * H_) + unit;
-          store_lanes<Real>(saved + H_, z, lanes);
-          store_lanes<Real>(saved + 2 * H_, n, lanes);
-        }
-      }
-  }
-
-  // h_n: the output of each row's last step, h_0 where it has none.
-  void last_states(const Share& share) const {
-    const int first = share.first_block * kLanes<Real>;
-    const int past = share.last_block * kLanes<Real> < H_ ? share.last_block * kLanes<Real> : H_;
-    share.for_rows(a_.rows, [&](int row, int rows) {
-      std::int64_t last = 0;
-      for (int m = rows - 1; m >= 0; --m) {
-        const Real* state = walk_.h_0 + (static_cast<std::int64_t>(index_) * a_.rows + row + m) * H_;
-        if (row + m < walk_.alive(0)) {
-          if (index_ == 0)
-            while (row + m < walk_.alive(last + 1)) ++last;
-          state = walk_.at(walk_.output, last, row + m, H_);
-        }
-        Real* to = a_.h_n + (static_cast<std::int64_t>(index_) * a_.rows + row + m) * H_;
-        std::memcpy(to + first, state + first, static_cast<std::size_t>(past - first) * sizeof(Real));
-      }
-    });
-  }
-
-  const GruForward<Real>& a_;
-  const int H_, index_;
-  const Real* packed_;
-  Real* scratch_;
-  Direction<Real> walk_;
-};
-
-template <class Real> class Backward {
- public:
-  Backward(const GruBackward<Real>& a, const Workspace<Real>& space, int direction)
-      : a_(a), H_(a.units), S_(a.reset_after ? 4 : 3), index_(direction),
-        packed_(space.packed + direction * space.packed_size),
-        carry_(a.grad_h_0 + static_cast<std::int64_t>(direction) * a.rows * a.units),
-        walk_{a.batch_sizes, space.offsets, a.steps, a.directions, a.rows, a.units, direction, a.h_0, a.output} {}
-
-  // The rows of the packed matrix follow the order of the gradients: n r z after, n alone and then r z before.
-  void pack(int block) const {
-    const Real* weights = a_.weight_hh + static_cast<std::size_t>(index_) * 3 * H_ * H_;
-    const Real* candidate = weights + static_cast<std::size_t>(2) * H_ * H_;
-    const std::size_t square = static_cast<std::size_t>(H_) * kLanes<Real>;
-    Real* packed = const_cast<Real*>(packed_);
-    Real* first = packed + block * square * (a_.reset_after ? 3 : 1);
-    Real* second = a_.reset_after ? first + square : packed + gates_offset() + block * square * 2;
-    pack_columns<Real>(candidate, H_, H_, block, first);
-    pack_columns<Real>(weights, H_, 2 * H_, block, second);
-  }
-
-  void run(const Share& share) const {
-    start(share);
-    for (std::int64_t i = a_.steps - 1; i >= 0; --i) {
-      const std::int64_t t = index_ == 0 ? i : a_.steps - 1 - i;
+  void run(const Share& share, const char* packed) const {
+    this->enter(share);
+    share.meet();
+    for (std::int64_t i = 0; i < l_.steps; ++i) {
+      const std::int64_t t = walk_.step(i);
+      const Real* from = this->states_[i % 2];
+      Real* to = this->states_[(i + 1) % 2];
       const int alive = walk_.alive(t);
-      share.for_rows(alive, [&](int row, int rows) {
-        for (int m = 0; m < rows; ++m)
-          for (int block = share.first_block; block < share.last_block; ++block) derivative(t, row + m, block);
-      });
-      share.barrier->wait();
-      if (!a_.reset_after) {
-        share.for_products<1>(alive, [&](auto rows, auto blocks, int row, int block) {
-          reset_before<rows.value, blocks.value>(t, row, block);
-        });
-        share.barrier->wait();
-      }
-      const int depth = a_.reset_after ? 3 * H_ : 2 * H_;
-      const Real* packed = packed_ + (a_.reset_after ? 0 : gates_offset());
-      share.for_products<1>(alive, [&](auto rows, auto blocks, int row, int block) {
-        carry_back<rows.value, blocks.value>(t, row, block, packed, depth);
-      });
+      const auto in = this->inputs(share, alive, from, Ps_, H_, true, this->inputs_);
+      before_ ? reset_before(share, t, alive, in, packed, from, to) : reset_after(share, t, alive, in, packed, from, to);
+      share.meet();
     }
   }
 
  private:
-  using V = Vec<Real>;
+  static std::size_t candidate_offset(int units) {
+    return static_cast<std::size_t>(unit_blocks<Real>(units)) * 2 * Product::panel_bytes(units);
+  }
 
-  std::size_t gates_offset() const { return static_cast<std::size_t>(unit_blocks<Real>(H_)) * kLanes<Real> * H_; }
-
-  Real* carried(int row) const { return carry_ + static_cast<std::int64_t>(row) * H_; }
-
-  // grad_h_0 carries the gradient of the state from step to step; it starts as that of the last state.
-  void start(const Share& share) const {
-    const int first = share.first_block * kLanes<Real>;
-    const int past = share.last_block * kLanes<Real> < H_ ? share.last_block * kLanes<Real> : H_;
-    share.for_rows(a_.rows, [&](int row, int rows) {
-      for (int m = 0; m < rows; ++m)
-        std::memcpy(carried(row + m) + first,
-                    a_.grad_h_n + (static_cast<std::int64_t>(index_) * a_.rows + row + m) * H_ + first,
-                    static_cast<std::size_t>(past - first) * sizeof(Real));
+  void reset_after(const Share& share, std::int64_t t, int alive, const Inputs<Product>& in, const char* packed,
+                   const Real* from, Real* to) const {
+    const bool normalises = p_.norm_hh != nullptr;
+    products<3, Product>(share, alive, unit_blocks<Real>(H_), in, packed, H_,
+                         [&](int row, int rows, int block, int blocks, const Real* tile) {
+                           if (normalises) return this->keep(row, rows, block, blocks, 0, 3, tile);
+                           for (int m = 0; m < rows; ++m)
+                             for (int b = 0; b < blocks; ++b, tile += 3 * kWidth)
+                               after(t, row + m, (block + b) * kWidth, load<Real>(tile), load<Real>(tile + kWidth),
+                                     load<Real>(tile + 2 * kWidth), from, to);
+                         });
+    if (!normalises) return;
+    share.meet();
+    share.for_each_row(alive, [&](int row) {
+      const Moments<Real> found = this->moments_of(t, row, 0, 3, 0);
+      this->for_my_units(share, H_, [&](int unit) {
+        after(t, row, unit, this->normal(t, row, 0, unit, found), this->normal(t, row, 1, unit, found),
+              this->normal(t, row, 2, unit, found), from, to);
+      });
     });
   }
 
-  // The gradients of the gates before their activations; what reaches h_{t-1} directly, z * dh, goes to the carry.
-  TIDEGATE_INLINE void derivative(std::int64_t t, int row, int block) const {
-    const int unit = block * kLanes<Real>, lanes = valid_lanes<Real>(H_, block);
-    const Real* saved = walk_.at(a_.saved, t, row, S_ * H_) + unit;
-    Real* grad = walk_.at(a_.grad_gates, t, row, S_ * H_) + unit;
-    Real* carry = carried(row) + unit;
-    const V r = load_lanes<Real>(saved, lanes), z = load_lanes<Real>(saved + H_, lanes);
-    const V n = load_lanes<Real>(saved + 2 * H_, lanes);
-    const V h = load_lanes<Real>(walk_.previous(t, row) + unit, lanes);
-    const V dh = load_lanes<Real>(carry, lanes) + load_lanes<Real>(walk_.at(a_.grad_output, t, row, H_) + unit, lanes);
-    const V dz = dh * (h - n) * z * (1 - z);
-    const V dn = dh * (1 - z) * (1 - n * n);
-    store_lanes<Real>(carry, dh * z, lanes);
-    if (a_.reset_after) {
-      const V product = load_lanes<Real>(saved + 3 * H_, lanes);
-      store_lanes<Real>(grad, dn * r, lanes);
-      store_lanes<Real>(grad + H_, dn * product * r * (1 - r), lanes);
-      store_lanes<Real>(grad + 2 * H_, dz, lanes);
-      store_lanes<Real>(grad + 3 * H_, dn, lanes);
-    } else {
-      store_lanes<Real>(grad + H_, dz, lanes);
-      store_lanes<Real>(grad + 2 * H_, dn, lanes);
+  TIDEGATE_INLINE void after(std::int64_t t, int row, int unit, V of_r, V of_z, V of_n, const Real* from, Real* to) const {
+    const V r = sigmoid(this->gate(t, row, 0, unit) + of_r);
+    const V z = sigmoid(this->gate(t, row, 1, unit) + of_z);
+    if (p_.bias_n != nullptr) of_n += this->parameter(p_.bias_n, 0, 1, unit);
+    const V n = tanh(multiply_add(r, of_n, this->gate(t, row, 2, unit)));
+    const V h = load<Real>(from + static_cast<std::int64_t>(row) * Ps_ + unit);
+    if (a_.saved != nullptr) {
+      this->save(t, row, 0, 4, unit, r);
+      this->save(t, row, 1, 4, unit, z);
+      this->save(t, row, 2, 4, unit, n);
+      this->save(t, row, 3, 4, unit, of_n);
+    }
+    this->emit(t, row, unit, multiply_add(z, h - n, n), from, to);
+  }
+
+  void reset_before(const Share& share, std::int64_t t, int alive, const Inputs<Product>& in, const char* packed,
+                    const Real* from, Real* to) const {
+    const bool normalises = p_.norm_hh != nullptr;
+    products<2, Product>(share, alive, unit_blocks<Real>(H_), in, packed, H_,
+                         [&](int row, int rows, int block, int blocks, const Real* tile) {
+                           if (normalises) return this->keep(row, rows, block, blocks, 0, 2, tile);
+                           for (int m = 0; m < rows; ++m)
+                             for (int b = 0; b < blocks; ++b, tile += 2 * kWidth)
+                               gates(t, row + m, (block + b) * kWidth, load<Real>(tile), load<Real>(tile + kWidth), from);
+                         });
+    share.meet();
+    if (normalises) {
+      share.for_each_row(alive, [&](int row) {
+        const Moments<Real> found = this->moments_of(t, row, 0, 2, 0);
+        this->for_my_units(share, H_, [&](int unit) {
+          gates(t, row, unit, this->normal(t, row, 0, unit, found), this->normal(t, row, 1, unit, found), from);
+        });
+      });
+      share.meet();
+    }
+    const auto reset = this->inputs(share, alive, reset_, Ps_, H_, false, reset_inputs_);
+    products<1, Product>(share, alive, unit_blocks<Real>(H_), reset, packed + candidate_offset(H_), H_,
+                         [&](int row, int rows, int block, int blocks, const Real* tile) {
+                           if (normalises) return this->keep(row, rows, block, blocks, 2, 1, tile);
+                           for (int m = 0; m < rows; ++m)
+                             for (int b = 0; b < blocks; ++b, tile += kWidth)
+                               candidate(t, row + m, (block + b) * kWidth, load<Real>(tile), from, to);
+                         });
+    if (!normalises) return;
+    share.meet();
+    share.for_each_row(alive, [&](int row) {
+      const Moments<Real> found = this->moments_of(t, row, 2, 1, 1);
+      this->for_my_units(
+          share, H_, [&](int unit) { candidate(t, row, unit, this->normal(t, row, 2, unit, found), from, to); });
+    });
+  }
+
+  // r and z; r * h and z wait for the candidate.
+  TIDEGATE_INLINE void gates(std::int64_t t, int row, int unit, V of_r, V of_z, const Real* from) const {
+    const std::int64_t at = static_cast<std::int64_t>(row) * Ps_ + unit;
+    const V r = sigmoid(this->gate(t, row, 0, unit) + of_r);
+    const V z = sigmoid(this->gate(t, row, 1, unit) + of_z);
+    V h = load<Real>(from + at);
+    if (const Real* mask = this->dropout_mask(row)) h *= load_lanes(mask + unit, this->lanes_of(unit, H_));
+    store<Real>(reset_ + at, r * h);
+    store<Real>(update_ + at, z);
+    if (a_.saved != nullptr) {
+      this->save(t, row, 0, 3, unit, r);
+      this->save(t, row, 1, 3, unit, z);
     }
   }
 
-  // d(r * h) = dn W_hn, then the reset gate's own gradient.
-  template <int Rows, int Blocks> TIDEGATE_INLINE void reset_before(std::int64_t t, int row, int block) const {
-    const Real* inputs[Rows];
-    for (int m = 0; m < Rows; ++m) inputs[m] = walk_.at(a_.grad_gates, t, row + m, 3 * H_) + 2 * H_;
-    V sums[Rows][Blocks][1] = {};
-    const std::size_t stride = static_cast<std::size_t>(H_) * kLanes<Real>;
-    multiply<Real, Rows, Blocks, 1>(inputs, packed_ + block * stride, stride, H_, sums);
-    for (int m = 0; m < Rows; ++m)
-      for (int b = 0; b < Blocks; ++b) {
-        const int unit = (block + b) * kLanes<Real>, lanes = valid_lanes<Real>(H_, block + b);
-        const V r = load_lanes<Real>(walk_.at(a_.saved, t, row + m, 3 * H_) + unit, lanes);
-        const V h = load_lanes<Real>(walk_.previous(t, row + m) + unit, lanes);
-        Real* carry = carried(row + m) + unit;
-        store_lanes<Real>(carry, multiply_add(sums[m][b][0], r, load_lanes<Real>(carry, lanes)), lanes);
-        store_lanes<Real>(walk_.at(a_.grad_gates, t, row + m, 3 * H_) + unit, sums[m][b][0] * h * r * (1 - r), lanes);
-      }
+  TIDEGATE_INLINE void candidate(std::int64_t t, int row, int unit, V of_n, const Real* from, Real* to) const {
+    const std::int64_t at = static_cast<std::int64_t>(row) * Ps_ + unit;
+    const V n = tanh(this->gate(t, row, 2, unit) + of_n);
+    const V h = load<Real>(from + at), z = load<Real>(update_ + at);
+    if (a_.saved != nullptr) this->save(t, row, 2, 3, unit, n);
+    this->emit(t, row, unit, multiply_add(z, h - n, n), from, to);
   }
 
-  template <int Rows, int Blocks>
-  TIDEGATE_INLINE void carry_back(std::int64_t t, int row, int block, const Real* packed, int depth) const {
-    const Real* inputs[Rows];
-    for (int m = 0; m < Rows; ++m) inputs[m] = walk_.at(a_.grad_gates, t, row + m, S_ * H_);
-    V sums[Rows][Blocks][1];
-    for (int m = 0; m < Rows; ++m)
-      for (int b = 0; b < Blocks; ++b)
-        sums[m][b][0] =
-            load_lanes<Real>(carried(row + m) + (block + b) * kLanes<Real>, valid_lanes<Real>(H_, block + b));
-    const std::size_t stride = static_cast<std::size_t>(depth) * kLanes<Real>;
-    multiply<Real, Rows, Blocks, 1>(inputs, packed + block * stride, stride, depth, sums);
-    for (int m = 0; m < Rows; ++m)
-      for (int b = 0; b < Blocks; ++b)
-        store_lanes<Real>(carried(row + m) + (block + b) * kLanes<Real>, sums[m][b][0],
-                          valid_lanes<Real>(H_, block + b));
-  }
-
-  const GruBackward<Real>& a_;
-  const int H_, S_, index_;
-  const Real* packed_;
-  Real* carry_;
-  Direction<Real> walk_;
+  const bool before_;
+  Real* reset_ = nullptr;
+  Real* update_ = nullptr;
+  Input* reset_inputs_ = nullptr;
 };
 
-// Both passes: prepare the workspace, pack the weights, and send the team through the steps.
-template <template <class> class Pass, class Real, class Arguments> void run_pass(const Arguments& a, bool scratched) {
-  const Workspace<Real> space(a.batch_sizes, a.steps, a.directions, a.rows, a.units, scratched);
-  run_directions(
-      a.threads, a.directions, unit_blocks<Real>(a.units), a.rows, a.values, a.steps,
-      static_cast<double>(space.packed_size) * sizeof(Real),
-      [&](int direction, int block) { Pass<Real>(a, space, direction).pack(block); },
-      [&](int direction, const Share& share) { Pass<Real>(a, space, direction).run(share); });
-}
+template <class T> class GruBackward : public BackwardPass<T> {
+ public:
+  using Base = BackwardPass<T>;
+  using typename Base::Product;
+  using typename Base::Real;
+  using typename Base::Stored;
+  using typename Base::V;
+  using Base::a_;
+  using Base::H_;
+  using Base::l_;
+  using Base::p_;
+  using Base::walk_;
+
+  GruBackward(const Backward& a, const std::int64_t* offsets, int direction, Arena& arena)
+      : Base(a, offsets, direction, arena, 3, a.layout.cell == Cell::gru_reset_before ? 3 : 4, 3 * a.layout.units),
+        before_(a.layout.cell == Cell::gru_reset_before) {}
+
+  static std::size_t packed_bytes(const Layout& l) {
+    return static_cast<std::size_t>(unit_blocks<Real>(l.units)) *
+           (l.cell == Cell::gru_reset_before ? Product::panel_bytes(l.units) + Product::panel_bytes(2 * l.units)
+                                             : Product::panel_bytes(3 * l.units));
+  }
+
+  // In the order of the gradients: n r z after the product, r z n under a layer norm; before it, n alone and then r z.
+  static void pack(const Backward& a, int direction, int member, int members, char* packed) {
+    const int H = a.layout.units;
+    const std::size_t square = static_cast<std::size_t>(H) * H;
+    const Stored* weights = static_cast<const Stored*>(a.parameters.weight_hh) + direction * 3 * square;
+    const Stored* candidate = weights + 2 * square;
+    const auto plain = [&](int k) { return weights + static_cast<std::size_t>(k) * H; };
+    for (int block = member; block < unit_blocks<Real>(H); block += members) {
+      if (a.layout.cell == Cell::gru_reset_before) {
+        pack_columns<T>([&](int k) { return candidate + static_cast<std::size_t>(k) * H; }, H, H, block, packed);
+        pack_columns<T>(plain, 2 * H, H, block, packed + gates_offset(H));
+      } else if (a.parameters.norm_hh != nullptr) {
+        pack_columns<T>(plain, 3 * H, H, block, packed);
+      } else {
+        pack_columns<T>([&](int k) { return k < H ? plain(2 * H + k) : plain(k - H); }, 3 * H, H, block, packed);
+      }
+    }
+  }
+
+  void run(const Share& share, const char* packed) const {
+    this->enter(share);
+    for (std::int64_t i = l_.steps - 1; i >= 0; --i) {
+      const std::int64_t t = walk_.step(i);
+      const int alive = walk_.alive(t);
+      share.for_each_row(alive, [&](int row) {
+        this->for_my_units(share, H_, [&](int unit) { derivative(t, row, unit); });
+      });
+      share.meet();
+      before_ ? back_before(share, t, alive, packed) : back_after(share, t, alive, packed);
+    }
+  }
+
+ private:
+  static std::size_t gates_offset(int units) {
+    return static_cast<std::size_t>(unit_blocks<Real>(units)) * Product::panel_bytes(units);
+  }
+
+  TIDEGATE_INLINE void derivative(std::int64_t t, int row, int unit) const {
+    const V r = this->saved(t, row, 0, unit), z = this->saved(t, row, 1, unit), n = this->saved(t, row, 2, unit);
+    const V h = this->keep_previous(t, row, unit);
+    const auto of = this->of_state(t, row, unit);
+    const V dz = of.state * (h - n) * z * (1 - z);
+    const V dn = of.state * (1 - z) * (1 - n * n);
+    this->carry(row, unit, of.direct + of.state * z);
+    if (before_) {
+      this->grad_gate(t, row, 1, 3, unit, dz);
+      this->grad_gate(t, row, 2, 3, unit, dn);
+    } else {
+      const V product = this->saved(t, row, 3, unit);
+      this->grad_gate(t, row, 0, 4, unit, dn * r);
+      this->grad_gate(t, row, 1, 4, unit, dn * product * r * (1 - r));
+      this->grad_gate(t, row, 2, 4, unit, dz);
+      this->grad_gate(t, row, 3, 4, unit, dn);
+    }
+  }
+
+  void back_after(const Share& share, std::int64_t t, int alive, const char* packed) const {
+    const bool normalises = p_.norm_hh != nullptr;
+    if (normalises) this->through_norm(share, t, alive, 0, 3, 0, 4, [](int gate) { return gate == 2 ? 0 : gate + 1; });
+    this->multiply(share, t, alive, normalises ? a_.grad_product : a_.grad_gates, (normalises ? 3 : 4) * H_, 0, 3 * H_,
+                   packed, H_, [&](int row, int unit, V v) { this->add_to_carry(row, unit, v, true); });
+  }
+
+  // d(r * h) = dn W_hn gives the reset gate's gradient; then r and z go back through theirs.
+  void back_before(const Share& share, std::int64_t t, int alive, const char* packed) const {
+    const auto same = [](int gate) { return gate; };
+    const bool normalises = p_.norm_hh != nullptr;
+    if (normalises) this->through_norm(share, t, alive, 2, 1, 1, 3, same);
+    void* grads = normalises ? a_.grad_product : a_.grad_gates;
+    this->multiply(share, t, alive, grads, 3 * H_, 2 * H_, H_, packed, H_, [&](int row, int unit, V v) {
+      const int lanes = this->lanes_of(unit, H_);
+      const V r = this->saved(t, row, 0, unit);
+      const V h = load_lanes(this->template value<Stored>(a_.previous, t, row, H_) + unit, lanes);
+      this->grad_gate(t, row, 0, 3, unit, v * h * r * (1 - r));
+      this->add_to_carry(row, unit, v * r, true);
+    });
+    share.meet();
+    if (normalises) this->through_norm(share, t, alive, 0, 2, 0, 3, same);
+    this->multiply(share, t, alive, grads, 3 * H_, 0, 2 * H_, packed + gates_offset(H_), H_,
+                   [&](int row, int unit, V v) { this->add_to_carry(row, unit, v, true); });
+  }
+
+  const bool before_;
+};
 
 }  // namespace
 
-template <class Real> void gru_forward(const GruForward<Real>& a) { run_pass<Forward, Real>(a, !a.reset_after); }
-template <class Real> void gru_backward(const GruBackward<Real>& a) { run_pass<Backward, Real>(a, false); }
-
-void activate(Activation activation, const float* from, float* to, std::int64_t count) {
-  for (std::int64_t i = 0; i < count; i += kLanes<float>) {
-    const int lanes = count - i < kLanes<float> ? static_cast<int>(count - i) : kLanes<float>;
-    const Vec<float> x = load_lanes<float>(from + i, lanes);
-    const Vec<float> y = activation == Activation::exp ? exp(x) : activation == Activation::sigmoid ? sigmoid(x) : tanh(x);
-    store_lanes<float>(to + i, y, lanes);
-  }
-}
-
-#define TIDEGATE_STRING_OF(name) #name
-#define TIDEGATE_STRING(name) TIDEGATE_STRING_OF(name)
-
-extern const CrfKernels crf_kernels;
-extern const Kernels kernels;
-const Kernels kernels{TIDEGATE_STRING(TIDEGATE_ISA),
-                      gru_forward<float>,
-                      gru_forward<double>,
-                      gru_backward<float>,
-                      gru_backward<double>,
-                      activate,
-                      &crf_kernels};
+TIDEGATE_DEFINE_CELL(gru, GruForward, GruBackward)
 
 }  // namespace tidegate::TIDEGATE_ISA

@@ -8,47 +8,106 @@
 
 namespace tidegate {
 
+// G gates: 1 for the RNNs; 4 for the LSTM, i f g o; 3 for the GRU, r z n, its reset gate after the product or before.
+enum class Cell { rnn_tanh, rnn_relu, lstm, gru, gru_reset_before };
+
+// What weights and sequences are stored in. The state is float64 with float64 and else float32, and so is everything
+// said to be of type Real below. With int8 the weights are 8-bit integers with a scale a row, the sequences float32.
+enum class Type { float32, float64, bfloat16, int8 };
+
 // Arrays are row-major. N values lie in ragged order (see kernels/ragged.py): batch_sizes[t] rows are alive at step t,
-// rows sorted by length. D directions, the second walking each row from its own last step down; B rows; H units.
-template <class Real> struct GruForward {
-  const Real* gates;      // [N, D, 3, H]: projected inputs with their biases, gates r z n
-  const Real* weight_hh;  // [D, 3, H, H]
-  const Real* bias_n;     // [D, H]: the recurrent bias of n (reset after the product); may be null
-  const Real* h_0;        // [D, B, H]
-  Real* output;           // [N, D, H]
-  Real* h_n;              // [D, B, H]
-  Real* saved;            // [N, D, S, H] for the backward pass: r z n and, with reset_after, W_hn h + b_hn; may be null
+// rows sorted by length. D directions, the second walking each row from its own last step down; B rows; H units;
+// P states, the outputs of a unit's step: H but in an LSTM with projection.
+struct Layout {
+  Cell cell;
+  Type type;
   const std::int64_t* batch_sizes;
   std::int64_t steps, values;
-  int directions, rows, units;
-  bool reset_after;       // S is 4 with it, 3 without
+  int directions, rows, units, states;
   int threads;
 };
 
-template <class Real> struct GruBackward {
-  const Real* grad_output;  // [N, D, H]
-  const Real* grad_h_n;     // [D, B, H]
-  const Real* saved;        // as the forward pass left it
-  const Real* output;       // [N, D, H]
-  const Real* weight_hh;    // [D, 3, H, H]
-  const Real* h_0;          // [D, B, H]
-  Real* grad_gates;         // [N, D, S, H]: with reset_after, n (recurrent) r z n (input); without, r z n
-  Real* grad_h_0;           // [D, B, H]
-  const std::int64_t* batch_sizes;
-  std::int64_t steps, values;
-  int directions, rows, units;
-  bool reset_after;
-  int threads;
+// What both passes read, every pointer null where the option is off.
+struct Parameters {
+  const void* weight_hh;     // [D, G, H, P]
+  const float* scale_hh;     // [D, G, H] with int8
+  const void* weight_hr;     // [D, P, H]: the LSTM's projection
+  const float* scale_hr;     // [D, P] with int8
+  const void* bias_n;        // Real [D, H]: the GRU's recurrent bias of n (reset after the product)
+  const void* peephole;      // Real [D, 3, H]: i f o of the LSTM
+  const void* norm_hh;       // Real [D, G, H]: gain of the layer norm of the recurrent product
+  const void* norm_c;        // Real [D, 2, H]: gain and bias of the layer norm of c
+  const void* dropout_mask;  // Real [D, B, P]: what h_{t-1} is multiplied by where it enters W_hh
+  const std::uint8_t* zoneout_h;  // bool [N, D, P]: where the previous h is kept; null takes the rate
+  const std::uint8_t* zoneout_c;  // bool [N, D, H]
+  double zoneout_rate_h, zoneout_rate_c;
+  double eps;
+};
+
+struct Forward {
+  Layout layout;
+  Parameters parameters;
+  const char* packed;  // the weights as `pack` left them; null packs them in the call
+  const void* gates;   // [N, D, G, H]: projected inputs with their biases
+  const void* h_0;     // Real [D, B, P]
+  const void* c_0;     // Real [D, B, H]: the LSTM's
+  void* output;        // [N, D, P]
+  void* h_n;           // Real [D, B, P]
+  void* c_n;           // Real [D, B, H]
+  // For the backward pass, [N, D, S, H]; null in inference. RNN: the new state before zoneout, S is 1. LSTM: i f g o
+  // and c_t, 5. GRU: r z n and, reset after the product, W_hn h + b_hn, 4 or 3.
+  void* saved;
+  void* normalized;    // [N, D, G, H]: the recurrent product, normalised, before its gain; with norm_hh
+  void* deviation;     // Real [N, D, 2]: 1 / standard deviation of the product (r and z, then n, reset before)
+};
+
+struct Backward {
+  Layout layout;
+  Parameters parameters;
+  const void* grad_output;  // [N, D, P]
+  const void* grad_h_n;     // Real [D, B, P]
+  const void* grad_c_n;     // Real [D, B, H]
+  const void* saved;        // these as the forward pass left them
+  const void* normalized;
+  const void* deviation;
+  const void* output;
+  const void* h_0;
+  const void* c_0;
+  // Gradients of the gates before their activations: [N, D, G, H]; [N, D, 4, H] for the GRU with the reset gate after
+  // the product: n (recurrent) r z n (input).
+  void* grad_gates;
+  void* grad_product;       // [N, D, G, H]: of the recurrent product before its layer norm; with norm_hh
+  void* grad_projected;     // [N, D, P]: of the projection's result; with weight_hr
+  void* previous;           // [N, D, P]: h_{t-1} as it entered W_hh
+  void* before_projection;  // [N, D, H]: o * tanh(c); with weight_hr
+  void* grad_h_0;           // Real [D, B, P]
+  void* grad_c_0;           // Real [D, B, H]
+  void* grad_peephole;      // Real [D, B, 3, H], row by row; with peephole
+  void* grad_norm_c;        // Real [D, B, 2, H], row by row; with norm_c
+};
+
+// gates[row] = x[row] . W_ih + bias for a few rows: the input's product of a single step.
+struct Projection {
+  Type type;
+  const char* packed;
+  const float* bias;  // [outputs]
+  const float* x;     // [rows, inputs]
+  float* gates;       // [rows, outputs]
+  int rows, inputs, outputs;
 };
 
 enum class Activation { exp, sigmoid, tanh };
 
 struct Kernels {
   const char* name;
-  void (*gru_forward_float)(const GruForward<float>&);
-  void (*gru_forward_double)(const GruForward<double>&);
-  void (*gru_backward_float)(const GruBackward<float>&);
-  void (*gru_backward_double)(const GruBackward<double>&);
+  void (*forward)(const Forward&);
+  void (*backward)(const Backward&);
+  // Bytes of the packed weights of a layer, and the packing of what `layout` and `parameters` say of `call`.
+  std::size_t (*packed_bytes)(const Layout&);
+  void (*pack)(const Forward& call, char* to);
+  std::size_t (*packed_projection_bytes)(const Projection&);
+  void (*pack_projection)(const Projection&, const void* weights, const float* scales, char* to);
+  void (*project)(const Projection&);
   void (*activation_float)(Activation, const float* from, float* to, std::int64_t count);
   const CrfKernels* crf;
 };

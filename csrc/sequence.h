@@ -1,76 +1,45 @@
 // What every recurrent cell's sequence loop shares: where rows and states lie, and how a team goes through the steps.
 #pragma once
 
-#include "gemm.h"
 #include "kernels.h"
+#include "product_low.h"
 #include "threads.h"
 
 namespace tidegate::TIDEGATE_ISA {
 
-template <int N> struct Count {
-  static constexpr int value = N;
-};
-
-// Calls `body(Count<rows>, Count<blocks>)` for run-time counts that `max_unit_blocks` allows.
-template <int Gates, int Rows, class Body> TIDEGATE_INLINE void with_blocks(int blocks, const Body& body) {
-  constexpr int room = kMaxAccumulators / (Rows * Gates);
-  if constexpr (room >= 8)
-    if (blocks == 8) return body(Count<Rows>{}, Count<8>{});
-  if constexpr (room >= 4)
-    if (blocks == 4) return body(Count<Rows>{}, Count<4>{});
-  if constexpr (room >= 3)
-    if (blocks == 3) return body(Count<Rows>{}, Count<3>{});
-  if constexpr (room >= 2)
-    if (blocks == 2) return body(Count<Rows>{}, Count<2>{});
-  return body(Count<Rows>{}, Count<1>{});
-}
-
-template <int Gates, class Body> TIDEGATE_INLINE void with_counts(int rows, int blocks, const Body& body) {
-  switch (rows) {
-    case 1: return with_blocks<Gates, 1>(blocks, body);
-    case 2: return with_blocks<Gates, 2>(blocks, body);
-    case 3: return with_blocks<Gates, 3>(blocks, body);
-    case 4: return with_blocks<Gates, 4>(blocks, body);
-  }
-  if constexpr (kMaxRows == 8) switch (rows) {
-      case 5: return with_blocks<Gates, 5>(blocks, body);
-      case 6: return with_blocks<Gates, 6>(blocks, body);
-      case 7: return with_blocks<Gates, 7>(blocks, body);
-      case 8: return with_blocks<Gates, 8>(blocks, body);
-    }
-}
-
 // One direction of one layer over ragged rows.
-template <class Real> struct Direction {
+struct Walk {
   const std::int64_t* batch_sizes;
   const std::int64_t* offsets;  // offsets[t]: where step t begins among the N values
   std::int64_t steps;
-  int directions, rows, units;
+  int directions;
   int index;  // 0 forward, 1 reverse
-  const Real* h_0;
-  const Real* output;
 
   int alive(std::int64_t t) const { return t >= 0 && t < steps ? static_cast<int>(batch_sizes[t]) : 0; }
+  std::int64_t before(std::int64_t t) const { return index == 0 ? t - 1 : t + 1; }
+  std::int64_t after(std::int64_t t) const { return index == 0 ? t + 1 : t - 1; }
 
-  // The row-th value of step t in an array [N, D, width].
-  template <class Pointer> Pointer at(Pointer base, std::int64_t t, int row, int width) const {
-    return base + ((offsets[t] + row) * directions + index) * width;
-  }
+  // The step of the i-th turn of the forward pass.
+  std::int64_t step(std::int64_t i) const { return index == 0 ? i : steps - 1 - i; }
 
-  // The state of a row before step t.
-  const Real* previous(std::int64_t t, int row) const {
-    const std::int64_t before = index == 0 ? t - 1 : t + 1;
-    if (row < alive(before)) return at(output, before, row, units);
-    return h_0 + (static_cast<std::int64_t>(index) * rows + row) * units;
-  }
+  // Where the row-th value of step t stands in an array [N, D, ...].
+  std::int64_t place(std::int64_t t, int row) const { return (offsets[t] + row) * directions + index; }
+};
+
+struct Range {
+  int first, last;
 };
 
 // The part of one direction's work that one thread of the team does.
 struct Share {
   int row_part, row_parts;
-  int first_block, last_block;  // unit blocks [first, last)
+  int unit_part, unit_parts;
   int block_rows;
   Barrier* barrier;  // of the threads that share these rows, one a unit part
+
+  void meet() const { barrier->wait(); }
+
+  Range of(int count) const { return {count * unit_part / unit_parts, count * (unit_part + 1) / unit_parts}; }
 
   // Calls `body(first row, rows)` for this share's blocks of the first `alive` rows. Blocks go round the row parts in
   // turn, so that the parts stay even as rows end.
@@ -79,71 +48,83 @@ struct Share {
       body(first, alive - first < block_rows ? alive - first : block_rows);
   }
 
-  // Calls `body(first unit block, unit blocks)` in groups that one product takes.
-  template <int Gates, class Body> TIDEGATE_INLINE void for_units(const Body& body) const {
-    const int most = max_unit_blocks(block_rows, Gates);
-    for (int block = first_block; block < last_block;) {
-      const int group = next_group(last_block - block, most);
-      body(block, group);
-      block += group;
-    }
-  }
-
-  // Calls `body(Count<rows>, Count<blocks>, first row, first unit block)` for every product of this share.
-  template <int Gates, class Body> TIDEGATE_INLINE void for_products(int alive, const Body& body) const {
-    for_units<Gates>([&](int block, int blocks) {
-      for_rows(alive, [&](int row, int rows) {
-        with_counts<Gates>(rows, blocks, [&](auto r, auto b) { body(r, b, row, block); });
-      });
+  template <class Body> TIDEGATE_INLINE void for_each_row(int alive, const Body& body) const {
+    for_rows(alive, [&](int first, int rows) {
+      for (int row = first; row < first + rows; ++row) body(row);
     });
   }
 };
 
+// Rows that enter a product.
+template <class Product> struct Inputs {
+  const typename Product::Input* base;
+  std::ptrdiff_t stride;
+};
+
+// The products of this share's rows and units, tile by tile: `sink(first row, rows, first unit block, unit blocks,
+// tile)`, the tile being [rows][unit blocks][Gates][lanes].
+template <int Gates, class Product, class Sink>
+inline void products(const Share& share, int alive, int blocks, const Inputs<Product>& inputs, const char* packed,
+                     int depth, const Sink& sink) {
+  constexpr int most = kTilePanels / Gates;
+  alignas(64) typename Product::Real tile[Product::kBlockRows * kTilePanels * kLanes<typename Product::Real>];
+  const Range range = share.of(blocks);
+  const int groups = (range.last - range.first + most - 1) / most;
+  for (int group = 0; group < groups; ++group) {
+    const int first = range.first + (range.last - range.first) * group / groups;
+    const int count = range.first + (range.last - range.first) * (group + 1) / groups - first;
+    share.for_rows(alive, [&](int row, int rows) {
+      Product::run(rows, count * Gates, inputs.base + row * inputs.stride, inputs.stride,
+                   packed + static_cast<std::size_t>(first) * Gates * Product::panel_bytes(depth), depth, tile);
+      sink(row, rows, first, count, tile);
+    });
+  }
+}
+
 inline constexpr int kMaxTeam = 256;
 
-// Starts a team and gives each thread its direction and share: `prepare(direction, unit block)` once for every unit
-// block, then, all of them done, `work(direction, share)`.
+// Starts a team and gives each thread its direction and share: `prepare(direction, member, members)` by each member,
+// then, all of them done, `work(direction, share)`.
 template <class Prepare, class Work>
-inline void run_directions(int threads, int directions, int unit_blocks, int rows, std::int64_t values,
-                           std::int64_t steps, double weight_bytes, const Prepare& prepare, const Work& work) {
+inline void run_directions(const Layout& layout, int unit_blocks, int most_block_rows, double weight_bytes,
+                           const Prepare& prepare, const Work& work) {
   Barrier prepared[2];
   Barrier meeting[kMaxTeam];
-  const int mean_rows = steps > 0 ? static_cast<int>((values + steps - 1) / steps) : rows;
+  const int directions = layout.directions;
+  int mean_rows = layout.rows;
+  if (layout.steps > 0) mean_rows = static_cast<int>((layout.values + layout.steps - 1) / layout.steps);
+  if (mean_rows < 1) mean_rows = 1;
   const auto member = [&](int thread, int team) {
     const int side_by_side = team < directions ? 1 : directions;
     const int per_direction = team / side_by_side;
     const int which = thread / per_direction, place = thread % per_direction;
     if (which >= side_by_side) return;
-    const Division division = divide(per_direction, mean_rows < 1 ? 1 : mean_rows, unit_blocks, weight_bytes);
+    const Division division = divide(per_direction, mean_rows, unit_blocks, weight_bytes);
     const int members = division.row_parts * division.unit_parts;
     if (place >= members) return;
-    const int row_part = place / division.unit_parts, unit_part = place % division.unit_parts;
-    Share share;
-    share.row_part = row_part;
-    share.row_parts = division.row_parts;
-    share.first_block = unit_blocks * unit_part / division.unit_parts;
-    share.last_block = unit_blocks * (unit_part + 1) / division.unit_parts;
-    share.block_rows = (mean_rows + division.row_parts - 1) / division.row_parts;
-    share.block_rows = share.block_rows < 1 ? 1 : share.block_rows > kMaxRows ? kMaxRows : share.block_rows;
+    int block_rows = (mean_rows + division.row_parts - 1) / division.row_parts;
+    if (block_rows > most_block_rows) block_rows = most_block_rows;
+    const int row_part = place / division.unit_parts;
+    const Share share{row_part, division.row_parts, place % division.unit_parts, division.unit_parts, block_rows,
+                      &meeting[which * per_direction + row_part]};
     for (int direction = which; direction < directions; direction += side_by_side) {
-      for (int block = place; block < unit_blocks; block += members) prepare(direction, block);
+      prepare(direction, place, members);
       prepared[which].wait();
-      share.barrier = &meeting[which * per_direction + row_part];
       work(direction, share);
     }
   };
   const auto set_up = [&](int team) {
     const int per_direction = team / (team < directions ? 1 : directions);
-    const Division division = divide(per_direction, mean_rows < 1 ? 1 : mean_rows, unit_blocks, weight_bytes);
+    const Division division = divide(per_direction, mean_rows, unit_blocks, weight_bytes);
     for (Barrier& barrier : prepared) barrier.reset(division.row_parts * division.unit_parts);
     for (Barrier& barrier : meeting) barrier.reset(division.unit_parts);
   };
-  if (threads <= 1 || forked()) {
+  if (layout.threads <= 1 || forked()) {
     set_up(1);
     member(0, 1);
     return;
   }
-#pragma omp parallel num_threads(threads < kMaxTeam ? threads : kMaxTeam)
+#pragma omp parallel num_threads(layout.threads < kMaxTeam ? layout.threads : kMaxTeam)
   {
     const int team = omp_get_num_threads();
 #pragma omp single
@@ -152,12 +133,22 @@ inline void run_directions(int threads, int directions, int unit_blocks, int row
   }
 }
 
-// offsets[0..steps] of the steps among the values, written to `to`.
-inline void find_offsets(const std::int64_t* batch_sizes, std::int64_t steps, std::int64_t* to) {
-  to[0] = 0;
-  for (std::int64_t t = 0; t < steps; ++t) to[t + 1] = to[t] + batch_sizes[t];
-}
+// Hands out memory from one block, each piece aligned to 64 bytes; without a block it only counts.
+class Arena {
+ public:
+  explicit Arena(void* start) : start_(static_cast<char*>(start)) {}
 
-constexpr std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+  template <class T> T* take(std::size_t count) {
+    T* piece = start_ == nullptr ? nullptr : reinterpret_cast<T*>(start_ + used_);
+    used_ += (count * sizeof(T) + 63) / 64 * 64;
+    return piece;
+  }
+
+  std::size_t used() const { return used_; }
+
+ private:
+  char* start_;
+  std::size_t used_ = 0;
+};
 
 }  // namespace tidegate::TIDEGATE_ISA

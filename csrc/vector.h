@@ -44,6 +44,11 @@ template <class Real> using Vec = typename LaneTypes<Real>::Vector;
 template <class Real> using IntVec = typename LaneTypes<Real>::Integers;
 template <class Real> inline constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(Real));
 
+// The upper half of a float: 8 bits of exponent, 7 of fraction.
+struct bfloat16 {
+  std::uint16_t bits;
+};
+
 template <class Real> TIDEGATE_INLINE Vec<Real> broadcast(Real value) { return value - Vec<Real>{}; }
 
 template <class Real> TIDEGATE_INLINE Vec<Real> load(const Real* from) {
@@ -65,6 +70,52 @@ template <class Real> TIDEGATE_INLINE Vec<Real> load_lanes(const Real* from, int
 template <class Real> TIDEGATE_INLINE void store_lanes(Real* to, Vec<Real> v, int lanes) {
   if (__builtin_expect(lanes == kLanes<Real>, 1)) return store<Real>(to, v);
   std::memcpy(to, &v, static_cast<std::size_t>(lanes) * sizeof(Real));
+}
+
+typedef std::uint16_t HalfWords __attribute__((vector_size(kVectorBytes / 2)));
+typedef std::uint32_t Words __attribute__((vector_size(kVectorBytes)));
+
+TIDEGATE_INLINE Vec<float> load_lanes(const bfloat16* from, int lanes) {
+  HalfWords half{};
+  if (__builtin_expect(lanes == kLanes<float>, 1))
+    std::memcpy(&half, from, sizeof half);
+  else
+    std::memcpy(&half, from, static_cast<std::size_t>(lanes) * sizeof(bfloat16));
+  return (Vec<float>)(__builtin_convertvector(half, Words) << 16);
+}
+
+// Rounded to the nearest, ties to even; NaN stays NaN.
+TIDEGATE_INLINE HalfWords round_to_bfloat16(Vec<float> v) {
+  const Words bits = (Words)v;
+  const Words rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const Words quiet = (bits >> 16) | 0x40u;
+  const Words number = (Words)(v == v);
+  return __builtin_convertvector((rounded & number) | (quiet & ~number), HalfWords);
+}
+
+TIDEGATE_INLINE void store_lanes(bfloat16* to, Vec<float> v, int lanes) {
+  const HalfWords half = round_to_bfloat16(v);
+  if (__builtin_expect(lanes == kLanes<float>, 1))
+    std::memcpy(to, &half, sizeof half);
+  else
+    std::memcpy(to, &half, static_cast<std::size_t>(lanes) * sizeof(bfloat16));
+}
+
+// All bits set in the lanes whose byte is not zero.
+template <class Real> TIDEGATE_INLINE IntVec<Real> load_mask(const std::uint8_t* from, int lanes) {
+  typedef std::uint8_t Bytes __attribute__((vector_size(kLanes<Real>)));
+  Bytes bytes{};
+  std::memcpy(&bytes, from, static_cast<std::size_t>(lanes));
+  return __builtin_convertvector(bytes, IntVec<Real>) != 0;
+}
+
+// The lanes added up, always in the same order.
+template <class Real> TIDEGATE_INLINE Real sum_lanes(Vec<Real> v) {
+  Real lanes[kLanes<Real>];
+  store<Real>(lanes, v);
+  for (int width = kLanes<Real> / 2; width > 0; width /= 2)
+    for (int lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
+  return lanes[0];
 }
 
 // a * b + c, fused where the instruction set has it. The build forbids the compiler to fuse on its own

@@ -29,7 +29,18 @@ MAY_IMPORT = {
 }
 # Modules beside the packages: those that anyone may import, and those that only the command line's side may.
 COMMON = {"_native", "errors", "native", "environment", "__version__"}
-UPPER = {"cli", "config", "jobs", "located_yaml", "recipe_data", "recipe_sections", "terminal", "run_folder", "recipes"}
+UPPER = {
+    "cli",
+    "config",
+    "jobs",
+    "located_yaml",
+    "recipe_data",
+    "recipe_sections",
+    "terminal",
+    "run_folder",
+    "run_steps",
+    "recipes",
+}
 WITHOUT_TORCH = [
     "data/sources.py",
     "data/text.py",

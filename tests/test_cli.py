@@ -242,6 +242,24 @@ def test_evaluate_reads_other_quotes_and_tabs(model: Path, tmp_path: Path):
     assert json.loads(call("evaluate", model, path, "--quote", "none", "--json")[0])["metrics"]["count"] == 2
 
 
+def test_evaluate_reads_a_table_without_names(model: Path, folder: Path, tmp_path: Path):
+    path = tmp_path / "data.csv"
+    path.write_text((folder / "test.csv").read_text(encoding="utf-8").partition("\n")[2], encoding="utf-8")
+    _, stderr = call("evaluate", model, path, code=1)
+    assert stderr.strip().endswith("(On the command line: --header.)")
+    judged = json.loads(call("evaluate", model, path, "--header", "label, text", "--json")[0])
+    assert judged["metrics"] == json.loads((model.parent / "metrics.json").read_text(encoding="utf-8"))["test"]
+    _, stderr = call("evaluate", model, path, "--header", "label,words", code=1)
+    assert "there is no column 'text'; found 'label', 'words'." in stderr
+    assert "--header" not in stderr
+    lines = tmp_path / "data.jsonl"
+    lines.write_text('{"text": "good", "label": "pos"}\n', encoding="utf-8")
+    _, stderr = call("evaluate", model, lines, "--header", "label,text", "--errors", "replace", code=1)
+    assert f"header= has no effect on {lines}, which is no CSV or TSV file; remove it (On the command" in stderr
+    _, stderr = call("evaluate", model, "bundled:reviews_en", "--header", "label,text", code=1)
+    assert "header= has no effect on bundled data; remove it" in stderr
+
+
 def test_info_names_versions_instruction_set_and_backends():
     words = " ".join(call("info")[0].split())
     found = json.loads(call("info", "--json")[0])

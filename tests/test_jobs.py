@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import tidegate
 from tidegate import jobs
 from tidegate.config import load_recipe
+from tidegate.data.encoder import TextEncoder
 from tidegate.deploy.bundle import load_bundle
 from tidegate.errors import BundleError, DataError, RecipeError, TidegateError
 from tidegate.estimators.text_classifier import TextClassifier
@@ -130,6 +132,20 @@ def test_a_run_without_a_report_never_renders_one_and_removes_a_stale_one(
     assert len(json.loads((second.folder / "metrics.json").read_text(encoding="utf-8"))["history"]) == 2
 
 
+def test_each_text_is_cut_into_tokens_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tokenised: list[str] = []
+    cut = TextEncoder.tokenize
+
+    def counted(self: TextEncoder, text: str) -> list[str]:
+        tokenised.append(text)
+        return cut(self, text)
+
+    monkeypatch.setattr(TextEncoder, "tokenize", counted)
+    overrides = ["output.baseline=false", "output.try=[]", "training.max_epochs=1"]
+    jobs.train(load_recipe(folder / "tiny.yaml", overrides=overrides), out=tmp_path / "run")
+    assert sorted(tokenised) == sorted(text for _, text in rows(80, 1) + rows(30, 2))
+
+
 def test_without_test_data_nothing_is_tested(folder: Path, tmp_path: Path):
     recipe = tmp_path / "recipe.yaml"
     text = (folder / "tiny.yaml").read_text(encoding="utf-8").replace("  test: test.csv\n", "")
@@ -193,7 +209,49 @@ def test_a_disk_that_fills_up_says_so_and_keeps_what_was_there(
     assert not (tmp_path / "run" / "model.tg").exists()
 
 
+@pytest.mark.parametrize("full_at", ["model.tg", "metrics.json", "report.html"])
+def test_a_disk_that_is_full_after_training_costs_no_epoch(
+    run: jobs.Training, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_at: str
+):
+    replace, out = os.replace, tmp_path / "run"
+
+    def full(source: str | Path, target: str | Path) -> None:
+        if Path(target).name == full_at:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", full)
+    recipe = load_recipe(folder / "tiny.yaml")
+    with pytest.raises(TidegateError, match=r"No space left on device.* finish the run with: --resume --out") as caught:
+        jobs.train(recipe, out=out)
+    assert str(caught.value).endswith(str(out))
+    monkeypatch.setattr("os.replace", replace)
+    monkeypatch.setattr("tidegate.training.fit._run", None)  # no epoch is trained again
+    finished = jobs.train(recipe, out=out, resume=True)
+    assert finished.test == run.test
+    assert finished.report == out / "report.html"
+    assert load_bundle(finished.model).metrics["history"] == json.loads((out / "metrics.json").read_text())["history"]
+
+
 # --- Ctrl-C and resuming
+
+
+def test_averages_smoothed_labels_and_given_vectors_survive_resuming_and_saving(folder: Path, tmp_path: Path):
+    craft = ["model.embedding_init=cooccurrence", "training.label_smoothing=0.1", "training.ema_decay=0.9"]
+    craft += ["output.baseline=false", "output.report=false"]
+    whole = jobs.train(load_recipe(folder / "tiny.yaml", overrides=craft), out=tmp_path / "whole")
+    first = load_recipe(folder / "tiny.yaml", overrides=[*craft, "training.max_epochs=1"])
+    jobs.train(first, out=tmp_path / "parts")
+    parts = jobs.train(load_recipe(folder / "tiny.yaml", overrides=craft), out=tmp_path / "parts", resume=True)
+    assert parts.test == whole.test
+    weights = load_bundle(whole.model).weights
+    for name, array in load_bundle(parts.model).weights.items():
+        np.testing.assert_array_equal(array, weights[name])
+    model = tidegate.load(parts.model)
+    assert (model.embedding_init, model.label_smoothing, model.ema_decay) == ("cooccurrence", 0.1, 0.9)
+    texts, labels = zip(*((text, label) for label, text in rows(30, 2)), strict=True)
+    assert whole.test is not None
+    assert np.mean(model.predict(list(texts)) == np.array(labels)) == pytest.approx(whole.test["accuracy"])
 
 
 def test_ctrl_c_before_the_first_epoch_leaves_no_model(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

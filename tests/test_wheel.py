@@ -144,7 +144,7 @@ def test_the_metadata_name_licences_extras_and_the_command(wheel: Path):
     assert any(line.startswith("torch>=2.11") and 'extra == "train"' in line for line in needed)
     core = {re.split(r"[^\w-]", line)[0] for line in needed if "extra ==" not in line}
     assert {"numpy", "safetensors", "tokenizers", "pydantic", "pyyaml", "typer"} <= core
-    assert not core & {"torch", "lightning", "scikit-learn", "matplotlib", "pandas", "jieba"}
+    assert not core & {"torch", "lightning", "scikit-learn", "scipy", "matplotlib", "pandas", "jieba"}
 
 
 def test_the_import_is_light_and_comes_from_the_environment(venv: Path, tmp_path: Path):

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from tidegate.estimators.text_classifier import TextClassifier as TextClassifier
     from tidegate.layers.crf import CRF as CRF
     from tidegate.layers.recurrent import GRU as GRU
+    from tidegate.layers.recurrent import LSTM as LSTM
+    from tidegate.layers.recurrent import RNN as RNN
+    from tidegate.layers.replace import replace_ as replace_
 
 __version__ = "0.1.0"
 
@@ -17,11 +20,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "CRF": "tidegate.layers.crf",
     "GRU": "tidegate.layers.recurrent",
+    "LSTM": "tidegate.layers.recurrent",
+    "RNN": "tidegate.layers.recurrent",
     "TextClassifier": "tidegate.estimators.text_classifier",
     "load": "tidegate.estimators.loading",
+    "replace_": "tidegate.layers.replace",
 }
 
-__all__ = ["CRF", "GRU", "TextClassifier", "__version__", "load"]
+__all__ = ["CRF", "GRU", "LSTM", "RNN", "TextClassifier", "__version__", "load", "replace_"]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,11 +22,27 @@ def set_isa(name: str) -> None:
 def activate(name: str, source: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], target: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu')]) -> None:
     """Apply exp, sigmoid or tanh as the kernels compute it."""
 
-def gru_forward(is_double: bool, gates: int, weight_hh: int, bias_n: int, h_0: int, output: int, h_n: int, saved: int, batch_sizes: int, steps: int, values: int, directions: int, rows: int, units: int, reset_after: bool, threads: int) -> None:
-    """Addresses and sizes as struct GruForward of kernels.h has them."""
+def forward(layout: tuple, parameters: tuple, arrays: tuple) -> None:
+    """
+    A recurrence: addresses and sizes as the structs Layout, Parameters and Forward of kernels.h have them.
+    """
 
-def gru_backward(is_double: bool, grad_output: int, grad_h_n: int, saved: int, output: int, weight_hh: int, h_0: int, grad_gates: int, grad_h_0: int, batch_sizes: int, steps: int, values: int, directions: int, rows: int, units: int, reset_after: bool, threads: int) -> None:
-    """Addresses and sizes as struct GruBackward of kernels.h has them."""
+def backward(layout: tuple, parameters: tuple, arrays: tuple) -> None:
+    """
+    Its gradients: addresses and sizes as the structs Layout, Parameters and Backward of kernels.h have them.
+    """
+
+class Step:
+    """
+    One layer in one direction, a step at a time: weights packed once, no torch.
+    """
+
+    def __init__(self, cell: str, type: str, weight_ih: Annotated[NDArray, dict(shape=(None, None), order='C', device='cpu')], weight_hh: Annotated[NDArray, dict(shape=(None, None), order='C', device='cpu')], *, bias: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, bias_n: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, scale_ih: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, scale_hh: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, weight_hr: Annotated[NDArray, dict(shape=(None, None), order='C', device='cpu')] | None = None, scale_hr: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, peephole: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, norm_ih: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, norm_hh: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, norm_c: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, zoneout_h: float = 0.0, zoneout_c: float = 0.0, eps: float = 1e-05) -> None: ...
+
+    def __call__(self, x: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], h: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu')], c: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu')] | None = None) -> None:
+        """
+        x [B, I] and the states h [B, P], c [B, H], which become those of the next step, in place.
+        """
 
 def crf_forward(is_double: bool, emissions: int, transitions: int, start: int, end: int, batch_sizes: int, steps: int, values: int, rows: int, num_tags: int, threads: int, tags: int, value: int, saved: int) -> None:
     """Addresses and sizes as struct CrfForward of crf.h has them."""

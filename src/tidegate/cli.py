@@ -123,6 +123,10 @@ def evaluate(
     split: Annotated[str, typer.Option(help="The split column, for --part.")] = "split",
     delimiter: Annotated[str | None, typer.Option(help="Character between fields.", show_default=False)] = None,
     quote: Annotated[str | None, typer.Option(help="Character around fields, or none.", show_default=False)] = None,
+    header: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,NAME", help="Columns of a table without a line of names.", show_default=False),
+    ] = None,
     encoding: Annotated[str | None, typer.Option(help="As gb18030; UTF-8 by default.", show_default=False)] = None,
     errors: Annotated[str | None, typer.Option(help="Bad bytes: strict, replace, ...", show_default=False)] = None,
     as_json: AsJson = False,
@@ -141,6 +145,8 @@ def evaluate(
             reading["quote"] = None
         if delimiter == "\\t":
             reading["delimiter"] = "\t"
+        if header is not None:
+            reading["header"] = [name.strip() for name in header.split(",")]
         with options_named("On the command line", "--{}"):
             result = jobs.evaluate(model, data, text=text, label=label, part=part, split=split, **reading)
         if as_json:

@@ -24,7 +24,7 @@ from tidegate.recipe_sections import BaselineOptions, Data, Model, Output, Secti
 
 SECTIONS = ("text", "model", "training")
 READING = ("delimiter", "quote", "encoding", "errors", "header")
-_TABLES_ONLY = ("delimiter", "quote", "header")
+TABLES_ONLY = ("delimiter", "quote", "header")
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def _data_problems(recipe: Recipe) -> list[str]:
         paths = [path for key in _PATHS if (path := recipe.data_path(key)) is not None]
         if not any(is_table(path) for path in paths):
             reason = "it says how CSV and TSV files are read, and there are none"
-            problems += [f"{at(key)} has no effect: {reason}. Remove it." for key in _TABLES_ONLY if key in data]
+            problems += [f"{at(key)} has no effect: {reason}. Remove it." for key in TABLES_ONLY if key in data]
         try:
             checked_encoding(data.get("encoding", "utf-8"))
         except DataError as error:

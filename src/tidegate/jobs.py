@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import secrets
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tidegate.config import Recipe, load_recipe
+from tidegate.config import TABLES_ONLY, Recipe, load_recipe
 from tidegate.data.bundled import PREFIX, bundled_path, load_reviews
-from tidegate.data.sources import align_labels, read_text_examples
+from tidegate.data.sources import align_labels, is_table, read_text_examples
 from tidegate.errors import DataError, RecipeError, TidegateError, require
 from tidegate.recipe_data import Splits, check_first_rows, data_notes, read_splits
 from tidegate.run_folder import MODEL_FILE, RECIPE_FILE, REPORT_FILE, prepare_run_folder, write_text
+from tidegate.run_steps import finished_by_resuming, noted_warnings, timed
 
 if TYPE_CHECKING:
     from tidegate.estimators.text_classifier import TextClassifier
@@ -134,7 +133,7 @@ def train(
     folder = prepare_run_folder(recipe.name, out, resume=resume, overwrite=overwrite, runs=Path(runs))
     notes: list[str] = []
     timing: dict[str, float] = {}
-    with _timed(timing, "reading"):
+    with timed(timing, "reading"):
         splits = read_splits(recipe)
         notes += data_notes(splits)
     for note in notes:
@@ -146,7 +145,7 @@ def train(
     if not resume:
         write_text(folder / RECIPE_FILE, _resolved(recipe, model))
     interrupted = False
-    with _noted_warnings(notes):
+    with noted_warnings(notes):
         try:
             validation = splits.validation
             model.fit(
@@ -164,8 +163,9 @@ def train(
             raise TidegateError(
                 f"the run was terminated from outside; go on with it from its last epoch: --resume --out {folder}"
             ) from None
-    model_file = model.save(folder / MODEL_FILE)
-    write_text(folder / RECIPE_FILE, _resolved(recipe, model))
+    with finished_by_resuming(folder):
+        model_file = model.save(folder / MODEL_FILE)
+        write_text(folder / RECIPE_FILE, _resolved(recipe, model))
     best = model.history_[model.best_epoch_ - 1]
     result = Training(
         folder=folder,
@@ -181,7 +181,10 @@ def train(
         seconds=time.perf_counter() - started,
         interrupted=interrupted,
     )
-    return result if interrupted else _judge(recipe, model, splits, result, timing, started)
+    if interrupted:
+        return result
+    with finished_by_resuming(folder):
+        return _judge(recipe, model, splits, result, timing, started)
 
 
 def _judge(
@@ -195,12 +198,15 @@ def _judge(
 
     output, classes, notes = recipe.sections.output, model.classes_.tolist(), list(run.notes)
     timing |= model.timing_
+    lengths = {name: values.tolist() for name, values in model.token_lengths.items()}
     test = baseline = None
     mistakes: Sequence[Any] = ()
     if splits.test is not None:
         _log.info("testing on %s texts", f"{len(splits.test):,}")
-        with _timed(timing, "test"):
-            probabilities = model.predict_proba(splits.test.texts)
+        with timed(timing, "test"):
+            encoded = model.encoder_.encode(splits.test.texts)
+            lengths["test"] = encoded.lengths.tolist()
+            probabilities = model.predict_encoded(encoded.ids)
             test = classification_metrics(splits.test.labels or [], probabilities, classes)
             mistakes = worst_mistakes(
                 splits.test.texts, splits.test.labels or [], probabilities, classes, splits.test.origins
@@ -210,16 +216,11 @@ def _judge(
             from tidegate.reporting.compare import tfidf_baseline
 
             _log.info("training the TF-IDF baseline")
-            with _timed(timing, "baseline"), _noted_warnings(notes):
+            with timed(timing, "baseline"), noted_warnings(notes):
                 tokenizer = output.baseline.get("tokenizer") or {"bpe": "words"}.get(model.tokenizer, model.tokenizer)
                 baseline = tfidf_baseline(splits.train, splits.test, tokenizer=tokenizer)
     elif output.baseline is not None:
         notes.append("there is no test part, so neither the model nor the baseline was tested")
-    with _timed(timing, "counting tokens"):
-        lengths = {
-            name: [len(model.encoder_.tokenize(text)) for text in examples.texts]
-            for name, examples in splits.parts().items()
-        }
     for note in _truncation_notes(model, lengths):
         _log.info(note)
         notes.append(note)
@@ -289,27 +290,6 @@ def _add_metrics(path: Path, metrics: dict[str, Any]) -> None:
     save_bundle(path, dataclasses.replace(bundle, metrics={**bundle.metrics, **metrics}))
 
 
-@contextlib.contextmanager
-def _timed(timing: dict[str, float], name: str) -> Iterator[None]:
-    started = time.perf_counter()
-    yield
-    timing[name] = time.perf_counter() - started
-
-
-@contextlib.contextmanager
-def _noted_warnings(notes: list[str]) -> Iterator[None]:
-    """Warnings for the user go to the notes and the log, once each; those for programmers pass."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        try:
-            yield
-        finally:
-            texts = dict.fromkeys(str(item.message) for item in caught if issubclass(item.category, UserWarning))
-            for text in texts:
-                _log.warning(text)
-            notes += texts
-
-
 # --- evaluate, predict
 
 
@@ -336,26 +316,31 @@ def evaluate(
 
     Raises:
         BundleError: The model cannot be read.
-        DataError: The data cannot be read, have a label that the model does not know, or are bundled and `reading` is
-            given.
+        DataError: The data cannot be read, have a label that the model does not know, or `reading` has no effect on
+            them: any of it on bundled data; delimiter, quote and header on what is no CSV or TSV file.
     """
     started = time.perf_counter()
     estimator = _load(model)
     from tidegate.reporting.metrics import classification_metrics
 
     if data.startswith(PREFIX):
-        if reading:
-            raise DataError(f"{', '.join(f'{name}=' for name in reading)} has no effect on bundled data; remove it")
+        _check_idle(reading, "bundled data")
         language = bundled_path(data).name.split(".")[0].rpartition("_")[2]
         examples = load_reviews(language, part or "test")
-    elif part is not None:
-        examples = read_text_examples(data, text=text, label=label, split=split, split_value=part, **reading)
     else:
-        examples = read_text_examples(data, text=text, label=label, **reading)
+        if not is_table(Path(data)):
+            _check_idle([name for name in reading if name in TABLES_ONLY], f"{data}, which is no CSV or TSV file")
+        parts = {} if part is None else {"split": split, "split_value": part}
+        examples = read_text_examples(data, text=text, label=label, **parts, **reading)
     classes = estimator.classes_.tolist()
     labels = align_labels(examples, classes)
     metrics = classification_metrics(labels, estimator.predict_proba(examples.texts), classes)
     return Evaluation(str(model), data, metrics, time.perf_counter() - started)
+
+
+def _check_idle(names: Iterable[str], where: str) -> None:
+    if listed := ", ".join(f"{name}=" for name in names):
+        raise DataError(f"{listed} has no effect on {where}; remove it")
 
 
 def predict(model: str | Path, batches: Iterable[list[str]]) -> Iterator[list[Prediction]]:

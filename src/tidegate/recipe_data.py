@@ -16,7 +16,7 @@ from tidegate.errors import DataError
 
 Label = str | int
 
-_OPTION = re.compile(r"\b(delimiter|quote|encoding|errors)=")
+_OPTION = re.compile(rf"\b({'|'.join(READING)})=")
 _VALIDATION_NAMES = ("validation", "valid", "dev")
 
 

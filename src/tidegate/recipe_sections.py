@@ -55,6 +55,7 @@ class Model(TypedDict, total=False):
     __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
     cell: Literal["gru", "lstm", "rnn"]
     embedding_size: Count
+    embedding_init: Literal["normal", "cooccurrence"]
     hidden_size: Count
     num_layers: Count
     bidirectional: bool
@@ -70,12 +71,14 @@ class Training(TypedDict, total=False):
     __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
     learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)]
+    label_smoothing: Rate
     batch_size: Count
     max_epochs: Count
     patience: Count
     monitor: Literal["accuracy", "loss"]
     validation_fraction: Rate
     gradient_clip: Annotated[float, Field(gt=0)] | None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
     random_state: Annotated[int, Field(ge=0, lt=2**32)] | None
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
     verbose: bool | None

@@ -90,7 +90,7 @@ def test_fit_encode_is_fit_then_encode(tokenizer):
     assert encoder == TextEncoder.fit(TEXTS * 2, **options)
     again = encoder.encode(TEXTS * 2)
     assert as_lists(encoded) == as_lists(again)
-    assert (encoded.truncated, encoded.longest) == (again.truncated, again.longest)
+    assert encoded.lengths.tolist() == again.lengths.tolist() == [len(encoder.tokenize(text)) for text in TEXTS * 2]
     assert encoder.num_tokens <= 12
     assert encoded.ids[2].tolist() == []
 
@@ -118,6 +118,7 @@ def test_truncation_keeps_what_it_says_and_is_stated(truncation, kept, said):
     assert "".join(encoder.vocabulary.decode(encoded.ids[1].tolist())).replace(UNKNOWN, "?") == "".join(
         letter if letter in encoder.vocabulary else "?" for letter in "abcdef"
     )
+    assert encoded.lengths.tolist() == [10, 6, 1]
     assert (encoded.truncated, encoded.longest) == (1, 10)
     assert encoder.describe_truncation(encoded) == (
         f"1 of 3 texts (33.3%) were longer than max_tokens=6 and were cut: {said}. The longest had 10 tokens."

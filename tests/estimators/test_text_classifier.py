@@ -15,11 +15,13 @@ import pytest
 import torch
 
 from estimators.contract import CHECKS, Case
+from tidegate.data.seeds import derive_seed
 from tidegate.deploy.bundle import Bundle, load_bundle, save_bundle
 from tidegate.errors import BundleError, DataError, TidegateError
 from tidegate.estimators import text_classifier
 from tidegate.estimators.loading import load
 from tidegate.estimators.text_classifier import TextClassifier
+from tidegate.features.cooccurrence import cooccurrence_vectors
 
 GOOD = ["great", "lovely", "moving", "clever", "funny", "warm", "bright", "superb"]
 BAD = ["dull", "awful", "boring", "stale", "weak", "cold", "empty", "dreadful"]
@@ -100,6 +102,7 @@ def test_every_argument_is_used() -> None:
         "min_count": 5,
         "cell": "lstm",
         "embedding_size": 13,
+        "embedding_init": "cooccurrence",
         "hidden_size": 9,
         "num_layers": 2,
         "bidirectional": False,
@@ -109,10 +112,12 @@ def test_every_argument_is_used() -> None:
         "word_dropout": 0.3,
         "learning_rate": 0.03,
         "weight_decay": 0.3,
+        "label_smoothing": 0.3,
         "batch_size": 9,
         "max_epochs": 1,
         "validation_fraction": 0.3,
         "gradient_clip": 0.01,
+        "ema_decay": 0.9,
         "random_state": 1,
     }
     # These do not act on two epochs of this data; test_fit and the tests below hold them.
@@ -154,25 +159,6 @@ def test_validation_data_is_what_the_history_measures() -> None:
     assert best["validation_accuracy"] == pytest.approx(model.score(texts, labels, sample_weight=weights))
 
 
-def test_the_split_for_validation_is_stratified_and_leaves_the_rest_for_training() -> None:
-    targets = np.array([0] * 50 + [1] * 30 + [2] * 1)
-    train, validation = text_classifier.stratified_split(targets, 0.2, seed=1)
-    assert np.bincount(targets[validation], minlength=3).tolist() == [10, 6, 0]
-    assert sorted([*train, *validation]) == list(range(81))
-    again = text_classifier.stratified_split(targets, 0.2, seed=1)
-    assert np.array_equal(again[1], validation)
-    assert not np.array_equal(text_classifier.stratified_split(targets, 0.2, seed=2)[1], validation)
-
-
-def test_validation_labels_that_training_has_not() -> None:
-    with pytest.raises(DataError, match=r"labels that the training data has not: \['mixed'\]"):
-        make().fit(X, Y, validation_data=(["fine"], ["mixed"]))
-    with pytest.raises(DataError, match=r"labels that the training data has not: \[1\]"):
-        make().fit(X, Y, validation_data=(["fine"], [1]))
-    with pytest.raises(DataError, match=r"must be \(X, y\) or"):
-        make().fit(X, Y, validation_data=X)
-
-
 def test_no_validation_keeps_the_last_epoch() -> None:
     model = make(validation_fraction=0, max_epochs=3).fit(X, Y)
     assert model.best_epoch_ == len(model.history_) == 3
@@ -205,6 +191,42 @@ def test_a_text_of_100_000_tokens(fitted: TextClassifier) -> None:
     unlimited = make(max_tokens=None, max_epochs=1).fit([*X, long], [*Y, "positive"])
     assert unlimited.n_truncated_ == 0
     assert np.isfinite(unlimited.predict_proba([long, "dull"])).all()
+
+
+def test_embeddings_can_start_from_the_company_that_tokens_keep() -> None:
+    options = {"max_epochs": 1, "learning_rate": 1e-12, "weight_decay": 0.0, "min_count": 2}
+    for size in (6, 64):
+        model = make(embedding_init="cooccurrence", embedding_size=size, **options).fit(X, Y)
+        drawn = make(embedding_size=size, **options).fit(X, Y)
+        train, _ = text_classifier.stratified_split(np.unique(Y, return_inverse=True)[1], 0.1, derive_seed(0, "split"))
+        vectors = cooccurrence_vectors(
+            model.encoder_.encode([X[row] for row in train]).ids,
+            model.encoder_.num_tokens,
+            size,
+            random_state=derive_seed(0, "cooccurrence"),
+        )
+        found = model.network_.embedding.weight.detach().numpy()
+        given = vectors.shape[1]
+        assert given == min(size, model.encoder_.num_tokens)
+        np.testing.assert_allclose(found[:, :given], vectors, atol=1e-6)
+        np.testing.assert_array_equal(found[:, given:], drawn.network_.embedding.weight.detach().numpy()[:, given:])
+
+
+def test_lengths_are_those_of_the_texts_in_their_order() -> None:
+    lengths = [len(row.split()) for row in X]
+    shared = make(max_epochs=1, max_tokens=6).fit(X, Y)
+    assert {name: values.tolist() for name, values in shared.token_lengths.items()} == {"train": lengths}
+    apart = make(max_epochs=1).fit(X[10:], Y[10:], validation_data=(X[:10], Y[:10]))
+    assert apart.token_lengths["train"].tolist() == lengths[10:]
+    assert apart.token_lengths["validation"].tolist() == lengths[:10]
+    weights = np.arange(len(X)) % 2
+    weighted = make(max_epochs=1, validation_fraction=0).fit(X, Y, sample_weight=weights)
+    assert weighted.token_lengths["train"].tolist() == lengths[1::2]
+
+
+def test_texts_that_are_encoded_already_are_predicted_alike(fitted: TextClassifier) -> None:
+    ids = fitted.encoder_.encode(X).ids
+    np.testing.assert_array_equal(fitted.predict_encoded(ids), fitted.predict_proba(X))
 
 
 def test_truncated_texts_are_counted() -> None:
@@ -245,6 +267,9 @@ def test_three_classes_and_nul_bytes() -> None:
         ({"weight_decay": -1}, "weight_decay must not be negative"),
         ({"validation_fraction": 1.0}, r"validation_fraction must be in \[0, 1\)"),
         ({"gradient_clip": 0}, "gradient_clip must be above 0, or None"),
+        ({"ema_decay": 1.0}, "ema_decay must be between 0 and 1, or None; found 1.0"),
+        ({"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\)"),
+        ({"embedding_init": "cooccurence"}, r"normal or cooccurrence; found .* Did you mean 'cooccurrence'\?"),
         ({"device": "tpu"}, 'device must be "auto", "cpu" or "cuda"; found \'tpu\''),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -21,6 +21,7 @@ ARGUMENTS: dict[str, Any] = {
     "pooling": "attention",
     "dropout": 0.0,
     "embedding_dropout": 0.0,
+    "label_smoothing": 0.0,
     "word_dropout": 0.0,
 }
 
@@ -76,6 +77,19 @@ def test_weighted_loss_by_hand() -> None:
     total, count = head.loss(logits, torch.tensor([0, 2]))
     torch.testing.assert_close(total, first + second)
     assert count == 2
+
+
+def test_smoothed_targets_in_training_by_hand() -> None:
+    head = ClassificationHead(2, 3, label_smoothing=0.3)
+    logits = torch.tensor([[1.0, 2.0, -1.0], [0.5, 0.0, 3.0]], dtype=torch.float64)
+    targets, rates = torch.tensor([1, 0]), torch.tensor([2.0, 0.5])
+    logs = logits.log_softmax(-1)
+    smoothed = torch.tensor([[0.1, 0.8, 0.1], [0.8, 0.1, 0.1]], dtype=torch.float64)
+    total, count = head.loss(logits, targets, rates)
+    assert total.item() == pytest.approx((-(smoothed * logs).sum(1) * rates).sum().item())
+    assert count.item() == 2.5
+    total, _ = head.eval().loss(logits, targets)
+    assert total.item() == pytest.approx(-(logs[0, 1] + logs[1, 0]).item())
 
 
 def test_a_row_of_weight_zero_may_have_any_loss() -> None:

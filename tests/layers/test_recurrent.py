@@ -1,3 +1,5 @@
+"""The recurrent layers as drop-in replacements: values, gradients, names and errors of torch.nn's."""
+
 from __future__ import annotations
 
 import copy
@@ -10,28 +12,9 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import tidegate
+from layers.recurrent_cases import LAYERS, OPTIONS, flat, loss_of, ours, pair, states, with_options
 
-
-def pair(*args, **kwargs):
-    """tidegate's and torch's GRU with the same weights, in float64."""
-    ours, theirs = tidegate.GRU(*args, **kwargs).double(), nn.GRU(*args, **kwargs).double()
-    theirs.load_state_dict(ours.state_dict())
-    return ours, theirs
-
-
-def assert_same(ours, theirs, x, hx=None):
-    """Values and all gradients of both layers agree."""
-    results = []
-    for layer in (ours, theirs):
-        leaf = x.detach().clone().requires_grad_()
-        output, h_n = layer(leaf, hx)
-        loss = (output * torch.arange(output.numel()).view(output.shape).cos()).sum() + (h_n**2).sum()
-        results.append([output, h_n, *torch.autograd.grad(loss, [leaf, *layer.parameters()])])
-    for a, b in zip(*results, strict=True):
-        torch.testing.assert_close(a, b)
-
-
-OPTIONS = [
+FORMS = [
     {},
     {"num_layers": 3},
     {"bidirectional": True},
@@ -40,125 +23,179 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("with_state", [False, True])
-def test_equals_torch_on_padded_input(options, with_state):
-    ours, theirs = pair(5, 7, **options)
-    x = torch.randn(4, 6, 5).double()
-    rows = 4 if options.get("batch_first") else 6
-    states = options.get("num_layers", 1) * (2 if options.get("bidirectional") else 1)
-    assert_same(ours, theirs, x, torch.randn(states, rows, 7).double() if with_state else None)
-
-
-@pytest.mark.parametrize("options", OPTIONS)
-def test_equals_torch_on_unbatched_input(options):
-    ours, theirs = pair(5, 7, **options)
-    states = options.get("num_layers", 1) * (2 if options.get("bidirectional") else 1)
-    assert_same(ours, theirs, torch.randn(6, 5).double(), torch.randn(states, 7).double())
-
-
-@pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("enforce_sorted", [False, True])
-def test_equals_torch_on_packed_sequences(options, enforce_sorted):
-    ours, theirs = pair(5, 7, **options)
-    lengths = torch.tensor([6, 4, 4, 1] if enforce_sorted else [4, 1, 6, 4])
-    states = options.get("num_layers", 1) * (2 if options.get("bidirectional") else 1)
-    hx = torch.randn(states, 4, 7).double()
-    packed = pack_padded_sequence(
-        torch.randn(4, 6, 5).double(), lengths, batch_first=True, enforce_sorted=enforce_sorted
-    )
-    (output, h_n), (expected, expected_h_n) = ours(packed, hx), theirs(packed, hx)
-    assert type(output) is type(expected)
-    for a, b in zip(output, expected, strict=True):
+def assert_same(layers, x, hx=None):
+    """Values and all gradients of both layers agree."""
+    results = []
+    for layer in layers:
+        leaf = x.detach().clone().requires_grad_()
+        found = layer(leaf, hx)
+        grads = torch.autograd.grad(loss_of(found), [leaf, *layer.parameters()])
+        results.append([*flat(found), *grads])
+    for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b)
-    torch.testing.assert_close(h_n, expected_h_n)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("with_state", [False, True])
+@pytest.mark.parametrize("name", LAYERS)
+def test_equals_torch_on_padded_input(name, with_state, form):
+    layers = pair(name, 5, 7, **form)
+    rows = 4 if form.get("batch_first") else 6
+    assert_same(layers, torch.randn(4, 6, 5).double(), states(name, layers[0], rows) if with_state else None)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", LAYERS)
+def test_equals_torch_on_unbatched_input(name, form):
+    layers = pair(name, 5, 7, **form)
+    assert_same(layers, torch.randn(6, 5).double(), states(name, layers[0]))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("enforce_sorted", [False, True])
+@pytest.mark.parametrize("name", LAYERS)
+def test_equals_torch_on_packed_sequences(name, enforce_sorted, form):
+    layer, theirs = pair(name, 5, 7, **form)
+    lengths = torch.tensor([6, 4, 4, 1] if enforce_sorted else [4, 1, 6, 4])
+    hx = states(name, layer, 4)
+    x = torch.randn(4, 6, 5).double()
+    packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=enforce_sorted)
+    (output, *last), (expected, *expected_last) = flat(layer(packed, hx)), flat(theirs(packed, hx))
+    assert type(output) is type(expected)
+    for a, b in zip([*output, *last], [*expected, *expected_last], strict=True):
+        torch.testing.assert_close(a, b)
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
-@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
-def test_lengths_equal_torch_on_a_packed_sequence(batch_first, dtype):
-    ours, theirs = pair(5, 7, num_layers=2, bidirectional=True, batch_first=batch_first)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
+@pytest.mark.parametrize("name", LAYERS)
+def test_lengths_equal_torch_on_a_packed_sequence(name, dtype, batch_first):
+    layer, theirs = pair(name, 5, 7, num_layers=2, bidirectional=True, batch_first=batch_first)
     lengths = torch.tensor([3, 6, 1, 3], dtype=dtype)
+    hx = states(name, layer, 4)
     x = torch.randn(4, 8, 5).double()
     x = x if batch_first else x.transpose(0, 1)
-    packed = pack_padded_sequence(x, lengths, batch_first=batch_first, enforce_sorted=False)
-    expected, expected_h_n = theirs(packed)
+    packed = pack_padded_sequence(x, lengths.long(), batch_first=batch_first, enforce_sorted=False)
+    expected, *expected_last = flat(theirs(packed, hx))
     expected, _ = pad_packed_sequence(expected, batch_first=batch_first, total_length=8)
-    output, h_n = ours(x, lengths=lengths)
-    torch.testing.assert_close(output, expected)
-    torch.testing.assert_close(h_n, expected_h_n)
+    for a, b in zip(flat(layer(x, hx, lengths=lengths)), [expected, *expected_last], strict=True):
+        torch.testing.assert_close(a, b)
 
 
-def test_what_lies_beyond_the_lengths_is_never_read():
-    layer = tidegate.GRU(3, 4, bidirectional=True, batch_first=True)
+@pytest.mark.parametrize("name", LAYERS)
+def test_what_lies_beyond_the_lengths_is_never_read(name):
+    layer = with_options(name, 3, 4, bidirectional=True, batch_first=True)
     lengths = torch.tensor([2, 0, 5])
     clean = torch.randn(3, 5, 3)
     beyond = torch.arange(5) >= lengths[:, None]
     poisoned = clean.masked_fill(beyond.unsqueeze(-1), torch.nan).requires_grad_()
-    hx = torch.randn(2, 3, 4)
-    output, h_n = layer(poisoned, hx, lengths=lengths)
-    expected, expected_h_n = layer(clean, hx, lengths=lengths)
-    assert torch.equal(output, expected)
-    assert torch.equal(h_n, expected_h_n)
-    assert torch.equal(h_n[:, 1], hx[:, 1])
+    hx = states(name, layer, 3)
+    results = []
+    for x in (poisoned, clean):
+        torch.manual_seed(1)
+        results.append(flat(layer(x, hx, lengths=lengths)))
+    for a, b in zip(*results, strict=True):
+        assert torch.equal(a, b)
+    output, *last = results[0]
+    for state, initial in zip(last, hx if isinstance(hx, tuple) else (hx,), strict=True):
+        assert torch.equal(state[:, 1], initial[:, 1])
     assert (output[beyond] == 0).all()
-    (gradient,) = torch.autograd.grad(output.sum() + h_n.sum(), poisoned)
+    (gradient,) = torch.autograd.grad(output.sum() + sum(state.sum() for state in last), poisoned)
     assert (gradient[beyond] == 0).all()
     assert torch.isfinite(gradient).all()
 
 
-def test_one_seed_gives_torchs_weights():
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", LAYERS)
+def test_one_seed_gives_torchs_weights(name, form):
     torch.manual_seed(5)
-    ours = tidegate.GRU(3, 4, 2, bidirectional=True)
+    layer = ours(name, 3, 4, **form)
     torch.manual_seed(5)
-    theirs = nn.GRU(3, 4, 2, bidirectional=True)
-    assert list(ours.state_dict()) == list(theirs.state_dict())
-    for name, parameter in theirs.state_dict().items():
-        assert torch.equal(ours.state_dict()[name], parameter)
+    theirs = LAYERS[name][1](3, 4, **LAYERS[name][2], **form)
+    assert list(layer.state_dict()) == list(theirs.state_dict())
+    for key, parameter in theirs.state_dict().items():
+        assert torch.equal(layer.state_dict()[key], parameter)
+    assert [len(weights) for weights in layer.all_weights] == [len(weights) for weights in theirs.all_weights]
+    # The parameters of options are drawn after torch's.
+    torch.manual_seed(5)
+    more = ours(name, 3, 4, **form, **OPTIONS[name]).state_dict()
+    for key, parameter in theirs.state_dict().items():
+        assert torch.equal(more[key], parameter)
 
 
-def test_looks_like_torchs_layer():
-    for options in ({}, {"num_layers": 2, "bias": False, "batch_first": True, "dropout": 0.5, "bidirectional": True}):
-        assert repr(tidegate.GRU(3, 4, **options)) == repr(nn.GRU(3, 4, **options))
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        # After `bidirectional` torch.nn documents device and dtype, and takes proj_size.
+        ("RNN", (3, 4, 2, "relu", False, True, 0.5, True)),
+        ("LSTM", (3, 4, 2, False, True, 0.5, True, 2, "cpu", torch.float64)),
+        ("GRU", (3, 4, 2, False, True, 0.5, True)),
+    ],
+)
+def test_takes_torchs_positional_arguments(name, args):
+    layer, theirs = LAYERS[name][0](*args), LAYERS[name][1](*args)
+    assert repr(layer) == repr(theirs)
+    assert layer.mode == theirs.mode
+    for key, parameter in theirs.state_dict().items():
+        assert layer.state_dict()[key].dtype == parameter.dtype
+        assert layer.state_dict()[key].shape == parameter.shape
 
 
-def test_dropout_stands_between_layers_in_training_only():
-    layer = tidegate.GRU(3, 4, num_layers=2, dropout=0.9)
+def test_says_which_options_it_has():
+    assert repr(tidegate.LSTM(3, 4, zoneout=(0.1, 0.2), peephole=True)) == (
+        "LSTM(3, 4, zoneout=(0.1, 0.2), peephole=True)"
+    )
+    layer = tidegate.GRU(3, 4, reset_after=False, recurrent_dropout=0.5, layer_norm=True, learn_initial_state=True)
+    assert repr(layer) == (
+        "GRU(3, 4, reset_after=False, recurrent_dropout=0.5, layer_norm=True, learn_initial_state=True)"
+    )
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_dropout_stands_between_layers_in_training_only(name):
+    layer = ours(name, 3, 16, num_layers=2, dropout=0.5)
     x = torch.randn(5, 2, 3)
     assert not torch.equal(layer(x)[0], layer(x)[0])
     layer.eval()
     assert torch.equal(layer(x)[0], layer(x)[0])
-    single = tidegate.GRU(3, 4, num_layers=1, dropout=0.9)
+    with pytest.warns(UserWarning, match="does nothing with num_layers=1"):
+        single = ours(name, 3, 4, num_layers=1, dropout=0.9)
     assert torch.equal(single(x)[0], single(x)[0])
 
 
-def test_reset_before_is_another_function_and_refers_to_the_kernel():
-    torch.manual_seed(0)
-    before = tidegate.GRU(3, 4, reset_after=False).double()
-    after = tidegate.GRU(3, 4).double()
-    after.load_state_dict(before.state_dict())
-    x = torch.randn(5, 2, 3).double()
-    expected, _ = tidegate.kernels.reference.gru(
-        x.flatten(0, 1), before._weights(0), torch.zeros(1, 2, 4).double(), _full(2, 5), reset_after=False
-    )
-    torch.testing.assert_close(before(x)[0].flatten(0, 1), expected)
-    assert not torch.allclose(before(x)[0], after(x)[0])
-    assert "reset_after=False" in repr(before)
+BAD_CALLS = {
+    "one dimension": lambda layer, h: layer(torch.zeros(2)),
+    "features": lambda layer, h: layer(torch.zeros(2, 3, 9)),
+    "type": lambda layer, h: layer(torch.zeros(2, 3, 5).double()),
+    "rows of hx": lambda layer, h: layer(torch.zeros(2, 3, 5), h(1, 2, 7)),
+    "units of hx": lambda layer, h: layer(torch.zeros(2, 3, 5), h(1, 3, 6)),
+    "batched hx": lambda layer, h: layer(torch.zeros(2, 5), h(1, 1, 7)),
+    "unbatched hx": lambda layer, h: layer(torch.zeros(2, 3, 5), h(1, 7)),
+}
 
 
-def _full(rows, steps):
-    from tidegate.kernels.ragged import ragged_full
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("bad", BAD_CALLS)
+def test_refuses_with_torchs_kind_of_error(name, bad):
+    def h(*shape):
+        return (torch.zeros(shape), torch.zeros(shape)) if name == "LSTM" else torch.zeros(shape)
 
-    return ragged_full(rows, steps)
+    errors = []
+    for kind in LAYERS[name][:2]:
+        with pytest.raises((ValueError, RuntimeError, TypeError)) as caught:
+            BAD_CALLS[bad](kind(5, 7), h)
+        errors.append(caught.type)
+    assert errors[0] is errors[1]
 
 
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda g: g(torch.zeros(2)), ValueError, "Expected input to be 2D or 3D, got 1D"),
+        (lambda g: g(torch.zeros(2)), ValueError, "GRU: Expected input to be 2D or 3D, got 1D"),
         (lambda g: g(torch.zeros(2, 3, 9)), RuntimeError, "Expected 5, got 9"),
-        (lambda g: g(torch.zeros(2, 3, 5), torch.zeros(1, 2, 7)), RuntimeError, "Expected hidden size"),
+        (lambda g: g(torch.zeros(2, 3, 5), torch.zeros(1, 2, 7)), RuntimeError, r"Expected hidden size \(1, 3, 7\)"),
         (lambda g: g(torch.zeros(2, 5), torch.zeros(1, 1, 7)), RuntimeError, "hx should also be 2-D"),
+        (lambda g: g(torch.zeros(2, 3, 5), (torch.zeros(1, 3, 7),) * 2), ValueError, "expected hx to be h_0; found 2"),
         (lambda g: g(torch.zeros(2, 3, 5), lengths=torch.tensor([1])), ValueError, "each of the 3 rows"),
         (lambda g: g(torch.zeros(2, 3, 5), lengths=torch.tensor([1, 5, 1])), ValueError, "exceeds the 2 steps"),
         (lambda g: g(torch.zeros(2, 5), lengths=torch.tensor([1, 1])), ValueError, "unbatched"),
@@ -170,49 +207,65 @@ def test_inputs_that_do_not_fit(call, error, message):
 
 
 @pytest.mark.parametrize(
-    ("options", "error"),
+    ("name", "options", "error", "message"),
     [
-        ({"hidden_size": 0}, ValueError),
-        ({"num_layers": 0}, ValueError),
-        ({"dropout": 1.5}, ValueError),
-        ({"hidden_size": 2.0}, TypeError),
+        ("GRU", {"hidden_size": 0}, ValueError, "hidden_size must be greater than zero"),
+        ("GRU", {"num_layers": 0}, ValueError, "num_layers must be greater than zero"),
+        ("GRU", {"hidden_size": 2.0}, TypeError, "hidden_size should be of type int, got: float"),
+        ("GRU", {"bias": 1}, TypeError, "bias should be of type bool, got: int"),
+        ("GRU", {"dropout": 1.5}, ValueError, r"number in range \[0, 1\]"),
+        ("GRU", {"recurrent_dropout": 1.0}, ValueError, "recurrent_dropout should be a probability.*found 1.0"),
+        ("GRU", {"zoneout": -0.1}, ValueError, "zoneout should be a probability"),
+        ("GRU", {"zoneout": (0.1, 0.1)}, ValueError, "a GRU has one state"),
+        ("RNN", {"zoneout": (0.1, 0.1)}, ValueError, "a RNN has one state"),
+        ("RNN", {"nonlinearity": "gelu"}, ValueError, "Unknown nonlinearity 'gelu'"),
+        ("LSTM", {"zoneout": (0.1, 1.0)}, ValueError, "zoneout of h should be a probability"),
+        ("LSTM", {"zoneout": (0.1, 0.1, 0.1)}, ValueError, r"the pair \(zoneout_c, zoneout_h\)"),
+        ("LSTM", {"proj_size": 4}, ValueError, "proj_size has to be smaller than hidden_size"),
+        ("LSTM", {"proj_size": -1}, ValueError, "proj_size should be a positive integer or zero"),
+        ("LSTM", {"peephole": 1}, TypeError, "peephole should be of type bool"),
     ],
 )
-def test_impossible_layers(options, error):
-    with pytest.raises(error):
-        tidegate.GRU(**({"input_size": 3, "hidden_size": 4} | options))
+def test_impossible_layers(name, options, error, message):
+    with pytest.raises(error, match=message):
+        LAYERS[name][0](**({"input_size": 3, "hidden_size": 4} | options))
 
 
 # Dynamo itself instantiates autograd Functions.
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-@pytest.mark.parametrize("with_lengths", [False, True])
-def test_compiles_whole_forward_and_backward(with_lengths):
-    torch.manual_seed(1)
-    layer = tidegate.GRU(3, 5, num_layers=2, bidirectional=True, batch_first=True)
+@pytest.mark.parametrize(("name", "with_lengths"), [*((name, True) for name in LAYERS), ("GRU", False)])
+def test_compiles_whole_forward_and_backward(name, with_lengths):
+    layer = with_options(name, 3, 5, num_layers=1 if with_lengths else 2, bidirectional=True, batch_first=True)
     x = torch.randn(4, 6, 3)
     lengths = torch.tensor([3, 6, 0, 2]) if with_lengths else None
 
     def loss(x):
-        output, h_n = layer(x, lengths=lengths)
-        return (output**2).sum() + h_n.sum()
+        return loss_of(layer(x, lengths=lengths))
 
-    expected = torch.autograd.grad(loss(x), list(layer.parameters()))
-    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(x), loss(x))
-    for a, b in zip(torch.autograd.grad(compiled(x), list(layer.parameters())), expected, strict=True):
-        torch.testing.assert_close(a, b)
+    # Both draw the same masks.
+    torch.manual_seed(2)
+    value = loss(x)
+    expected = [value, *torch.autograd.grad(value, list(layer.parameters()))]
+    torch.manual_seed(2)
+    value = torch.compile(loss, fullgraph=True, backend="aot_eager")(x)
+    found = [value, *torch.autograd.grad(value, list(layer.parameters()))]
     torch._dynamo.reset()
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
-def test_exports():
-    layer = tidegate.GRU(3, 5)
+@pytest.mark.parametrize("name", LAYERS)
+def test_exports(name):
+    layer = with_options(name, 3, 5).eval()
     x = torch.randn(6, 2, 3)
     program = torch.export.export(layer, (x,))
-    torch.testing.assert_close(program.module()(x), layer(x))
+    for a, b in zip(flat(program.module()(x)), flat(layer(x)), strict=True):
+        torch.testing.assert_close(a, b)
 
 
-def test_gradients_of_each_sample_by_vmap():
-    layer = tidegate.GRU(3, 5, bidirectional=True).double()
+@pytest.mark.parametrize("name", LAYERS)
+def test_gradients_of_each_sample_by_vmap(name):
+    layer = with_options(name, 3, 5, bidirectional=True).double().eval()
     parameters = dict(layer.named_parameters())
     xs = torch.randn(4, 6, 2, 3).double()
 
@@ -221,41 +274,71 @@ def test_gradients_of_each_sample_by_vmap():
 
     found = vmap(grad(loss), in_dims=(None, 0))(parameters, xs)
     for i, x in enumerate(xs):
-        for name, expected in grad(loss)(parameters, x).items():
-            torch.testing.assert_close(found[name][i], expected)
+        for key, expected in grad(loss)(parameters, x).items():
+            torch.testing.assert_close(found[key][i], expected)
 
 
-def test_runs_under_autocast_in_float32():
-    layer = tidegate.GRU(3, 5)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", LAYERS)
+def test_runs_in_half_types(name, dtype):
+    layer = with_options(name, 3, 5, num_layers=2).eval()
+    x = torch.randn(6, 2, 3)
+    expected = flat(layer(x))
+    layer.to(dtype)
+    found = flat(layer(x.to(dtype)))
+    sum(result.float().sum() for result in found).backward()
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == dtype
+        torch.testing.assert_close(a.float(), b, rtol=0.1, atol=0.1)
+    for parameter in layer.parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all()
+    with torch.autocast("cpu", dtype=dtype):
+        for a, b in zip(flat(layer.float()(x)), expected, strict=True):
+            assert a.dtype == dtype
+            torch.testing.assert_close(a.float(), b, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_parametrized_weights_are_used(name):
+    layers = pair(name, 5, 7, num_layers=2)
+    for layer in layers:
+        nn.utils.parametrizations.weight_norm(layer, "weight_hh_l1")
+        with torch.no_grad():
+            layer.parametrizations.weight_hh_l1.original0.mul_(2)
+    x = torch.randn(6, 3, 5).double()
+    for a, b in zip(*(flat(layer(x)) for layer in layers), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_runs_under_autocast(name):
+    layer = with_options(name, 3, 5, num_layers=2).eval()
     x = torch.randn(6, 2, 3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        output, h_n = layer(x)
-        (output.float().sum() + h_n.float().sum()).backward()
-    torch.testing.assert_close(output.float(), layer(x)[0], rtol=0.02, atol=0.02)
-    assert layer.weight_hh_l0.grad is not None and layer.weight_hh_l0.grad.dtype == torch.float32
+        found = flat(layer(x))
+        sum(result.float().sum() for result in found).backward()
+    for a, b in zip(found, flat(layer(x)), strict=True):
+        assert a.dtype == torch.bfloat16
+        torch.testing.assert_close(a.float(), b, rtol=0.1, atol=0.1)
+    for parameter in layer.parameters():
+        assert parameter.grad is not None and parameter.grad.dtype == torch.float32
 
 
-def test_deepcopy_pickle_and_meta():
-    layer = tidegate.GRU(3, 5)
+@pytest.mark.parametrize("name", LAYERS)
+def test_deepcopy_pickle_and_meta(name):
+    layer = with_options(name, 3, 5).eval()
     x = torch.randn(6, 2, 3)
     for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-        torch.testing.assert_close(twin(x), layer(x))
-    output, h_n = tidegate.GRU(3, 5, bidirectional=True, device="meta")(torch.empty(6, 2, 3, device="meta"))
-    assert output.shape == (6, 2, 10)
-    assert h_n.shape == (2, 2, 5)
+        for a, b in zip(flat(twin(x)), flat(layer(x)), strict=True):
+            assert torch.equal(a, b)
+    expected = flat(ours(name, 3, 5, bidirectional=True)(x))
+    on_meta = ours(name, 3, 5, bidirectional=True, device="meta")
+    for a, b in zip(flat(on_meta(x.to("meta"))), expected, strict=True):
+        assert a.device.type == "meta" and a.shape == b.shape
 
 
-def test_saves_no_more_for_the_backward_pass_than_torch():
-    x = torch.randn(20, 8, 16)
-    counts = []
-    for layer in (tidegate.GRU(16, 32), nn.GRU(16, 32)):
-        storages: dict[int, int] = {}
-
-        def keep(tensor, storages=storages):
-            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            layer(x)
-        counts.append(sum(storages.values()))
-    assert counts[0] <= counts[1]
+def test_can_stand_in_a_sequential_model_and_be_moved():
+    model = nn.ModuleDict({"encoder": tidegate.LSTM(3, 4, proj_size=2), "head": nn.Linear(2, 1)}).double()
+    output, _ = model["encoder"](torch.randn(5, 2, 3).double())
+    assert model["head"](output).dtype == torch.float64
+    model.encoder.flatten_parameters()

@@ -31,6 +31,7 @@ def toy_network(seed: int = 0, **changes: Any) -> SequenceClassifier:
         "dropout": 0.2,
         "embedding_dropout": 0.1,
         "word_dropout": 0.05,
+        "label_smoothing": 0.0,
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -45,6 +46,7 @@ def toy_settings(**changes: Any) -> FitSettings:
         "patience": 10,
         "monitor": "accuracy",
         "gradient_clip": 1.0,
+        "ema_decay": None,
         "random_state": 7,
         "device": "cpu",
         "verbose": False,

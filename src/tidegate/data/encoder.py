@@ -34,13 +34,22 @@ class Encoded:
 
     Attributes:
         ids: One int64 array of token ids a text; that of an empty text is empty.
-        truncated: How many texts had more tokens than the limit.
-        longest: The number of tokens of the longest text, before cutting.
+        lengths: The number of tokens of each text before cutting, int64.
     """
 
     ids: list[NDArray[np.int64]]
-    truncated: int
-    longest: int
+    lengths: NDArray[np.int64]
+
+    @property
+    def truncated(self) -> int:
+        """How many texts had more tokens than the limit."""
+        kept = np.fromiter(map(len, self.ids), np.int64, len(self.ids))
+        return int((self.lengths > kept).sum())
+
+    @property
+    def longest(self) -> int:
+        """The number of tokens of the longest text, before cutting."""
+        return int(self.lengths.max(initial=0))
 
 
 @dataclass(frozen=True)
@@ -70,47 +79,9 @@ class TextEncoder:
     bpe: str | None = None
 
     @classmethod
-    def fit(
-        cls,
-        texts: Iterable[str],
-        *,
-        tokenizer: str = "words",
-        lowercase: bool = True,
-        strip_html: bool = True,
-        normalization: str | None = "NFKC",
-        max_tokens: int | None = None,
-        truncation: str = "head",
-        max_vocabulary: int = 30000,
-        min_count: int = 1,
-        progress: Progress | None = None,
-    ) -> TextEncoder:
-        """Learn the vocabulary of texts, and for ``"bpe"`` its pieces.
-
-        Args:
-            texts: The training texts.
-            tokenizer, lowercase, strip_html, normalization, max_tokens, truncation: As the attributes.
-            max_vocabulary: The largest number of ids, that of unknown tokens included.
-            min_count: Tokens that occur less often in what ``max_tokens`` keeps of the texts are unknown. For
-                ``"bpe"``, pairs that occur less often in the whole texts are not merged.
-            progress: Called now and then with the number of texts done and of all.
-
-        Raises:
-            RecipeError: A setting has no legal value.
-            DataError: A text is not a text, or no token is left.
-        """
-        encoder, _ = cls.fit_encode(
-            texts,
-            tokenizer=tokenizer,
-            lowercase=lowercase,
-            strip_html=strip_html,
-            normalization=normalization,
-            max_tokens=max_tokens,
-            truncation=truncation,
-            max_vocabulary=max_vocabulary,
-            min_count=min_count,
-            progress=progress,
-        )
-        return encoder
+    def fit(cls, texts: Iterable[str], **options: Any) -> TextEncoder:
+        """The encoder of `fit_encode`, whose options these are."""
+        return cls.fit_encode(texts, **options)[0]
 
     @classmethod
     def fit_encode(
@@ -127,7 +98,20 @@ class TextEncoder:
         min_count: int = 1,
         progress: Progress | None = None,
     ) -> tuple[TextEncoder, Encoded]:
-        """`fit` and `encode` of the same texts in one pass, which cuts them into tokens only once."""
+        """Learn the vocabulary of texts, and for ``"bpe"`` its pieces, and encode them, cutting them only once.
+
+        Args:
+            texts: The training texts.
+            tokenizer, lowercase, strip_html, normalization, max_tokens, truncation: As the attributes.
+            max_vocabulary: The largest number of ids, that of unknown tokens included.
+            min_count: Tokens that occur less often in what ``max_tokens`` keeps of the texts are unknown. For
+                ``"bpe"``, pairs that occur less often in the whole texts are not merged.
+            progress: Called now and then with the number of texts done and of all.
+
+        Raises:
+            RecipeError: A setting has no legal value.
+            DataError: A text is not a text, or no token is left.
+        """
         _check_count("max_vocabulary", max_vocabulary, 2)
         _check_count("min_count", min_count, 1)
         settings = {
@@ -177,7 +161,7 @@ class TextEncoder:
         vocabulary = Vocabulary.from_counts(counts, max_size=max_vocabulary, min_count=min_count)
         ids = np.array(vocabulary.encode(seen), dtype=np.int64)
         encoder = replace(self, vocabulary=vocabulary)
-        return encoder, Encoded([ids[numbers] for numbers in encoded.ids], encoded.truncated, encoded.longest)
+        return encoder, Encoded([ids[numbers] for numbers in encoded.ids], encoded.lengths)
 
     def prepare(self, text: str) -> str:
         """The text as it is cut into tokens: without HTML, normalised, in lower case, as the settings say."""
@@ -202,20 +186,19 @@ class TextEncoder:
 
     def _encode(self, texts: list[str], id_of: Callable[[str], int], progress: Progress | None) -> Encoded:
         ids: list[NDArray[np.int64]] = []
-        truncated = longest = 0
+        lengths = np.empty(len(texts), dtype=np.int64)
         limit = self.max_tokens
         for number, text in enumerate(texts):
             if progress is not None and number % _PROGRESS_EVERY == 0:
                 progress(number, len(texts))
             tokens = self.tokenize(text)
-            longest = max(longest, len(tokens))
+            lengths[number] = len(tokens)
             if limit is not None and len(tokens) > limit:
-                truncated += 1
                 tokens = _cut(tokens, limit, self.truncation)
             ids.append(np.fromiter(map(id_of, tokens), np.int64, len(tokens)))
         if progress is not None:
             progress(len(texts), len(texts))
-        return Encoded(ids, truncated, longest)
+        return Encoded(ids, lengths)
 
     def describe_truncation(self, encoded: Encoded) -> str:
         """One sentence on what was cut, or an empty text when nothing was."""

@@ -23,7 +23,7 @@ _SIGNATURES = {
     b"\xfd7zXZ\x00": "it is xz data: give the file a name that ends in .xz",
     b"BZh": "it is bzip2 data: give the file a name that ends in .bz2",
     b"PK\x03\x04": "it is a zip archive or an office document: unpack it, or save the table as CSV",
-    b"PAR1": "it is a Parquet file: read it with pandas or polars and pass the frame",
+    b"PAR1": "it is a Parquet file: save it as CSV, or in Python read it with pandas or polars and pass the frame",
     b"\xff\xfe": "it begins with a UTF-16 byte order mark: pass encoding='utf-16'",
     b"\xfe\xff": "it begins with a UTF-16 byte order mark: pass encoding='utf-16'",
 }

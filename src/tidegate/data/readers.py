@@ -82,7 +82,8 @@ def read_table(
         try:
             wanted = _check_columns(f"{path}:{first}", names, columns)
         except DataError as error:
-            raise DataError(f"{error}{_delimiter_hint(names, delimiter)}") from None
+            hint = _first_line_hint(names, columns, delimiter) if header is None else ""
+            raise DataError(f"{error}{hint}") from None
         places = [(name, names.index(name)) for name in wanted]
         for line, row in rows:
             if len(row) != len(names):
@@ -111,10 +112,12 @@ def _table_rows(reader: Any, path: Path, quote: str | None) -> Iterator[tuple[in
             yield line, row
 
 
-def _delimiter_hint(names: list[str], delimiter: str) -> str:
-    for other, name in ((",", "','"), ("\t", "'\\t' (or format='tsv')"), (";", "';'"), ("|", "'|'")):
+def _first_line_hint(names: list[str], columns: Sequence[str] | None, delimiter: str) -> str:
+    for other, name in ((",", "','"), ("\t", "'\\t'"), (";", "';'"), ("|", "'|'")):
         if len(names) == 1 and other != delimiter and other in names[0]:
             return f" The first line looks separated otherwise: pass delimiter={name}"
+    if columns and not set(columns) & set(names):
+        return " If the first line is a row already, name the columns in their order: pass header="
     return ""
 
 

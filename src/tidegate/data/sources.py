@@ -234,7 +234,8 @@ def _format_of(path: Path, format: str | None) -> str:
     if kind is None:
         raise DataError(
             f"{path}: the name does not tell the format: expected it to end in {', '.join(_FORMAT_OF_SUFFIX)} "
-            f"(then perhaps {', '.join(COMPRESSIONS)}); rename the file or pass format={'|'.join(FORMATS[:3])}"
+            f"(then perhaps {', '.join(COMPRESSIONS)}); rename the file, or in Python pass "
+            f"format={' or '.join(map(repr, FORMATS[:3]))}"
         )
     return kind
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from tidegate.errors import DataError
+from tidegate.errors import DataError, nearest
 
 __all__ = [
+    "check_choice",
     "check_data",
     "check_labels",
     "check_sample_weight",
     "check_texts",
+    "check_training_arguments",
     "check_validation",
+    "data_digest",
     "resolve_device",
     "resolve_seed",
     "resolve_verbose",
@@ -140,6 +146,49 @@ def check_validation(
             f"known are {classes[:10].tolist()}"
         )
     return texts, np.searchsorted(classes, labels), weights
+
+
+def check_choice(name: str, value: Any, legal: Sequence[str]) -> None:
+    """Refuse a value that is none of the legal ones.
+
+    Raises:
+        ValueError: It is not; the message names the nearest.
+    """
+    if value not in legal:
+        raise ValueError(f"{name} must be {' or '.join(legal)}; found {value!r}.{nearest(str(value), legal)}")
+
+
+def check_training_arguments(model: Any) -> None:
+    """Check the ranges of the arguments that every estimator of a recurrent network has.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+    for name in ("embedding_size", "hidden_size", "num_layers", "batch_size", "max_epochs", "patience"):
+        value = getattr(model, name)
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1; found {value!r}")
+    check_choice("monitor", model.monitor, ("accuracy", "loss"))
+    if not model.learning_rate > 0:
+        raise ValueError(f"learning_rate must be above 0; found {model.learning_rate!r}")
+    if not model.weight_decay >= 0:
+        raise ValueError(f"weight_decay must not be negative; found {model.weight_decay!r}")
+    if not 0 <= model.validation_fraction < 1:
+        raise ValueError(f"validation_fraction must be in [0, 1); found {model.validation_fraction!r}")
+    if model.gradient_clip is not None and not model.gradient_clip > 0:
+        raise ValueError(f"gradient_clip must be above 0, or None; found {model.gradient_clip!r}")
+    if model.ema_decay is not None and not 0 < model.ema_decay < 1:
+        raise ValueError(f"ema_decay must be between 0 and 1, or None; found {model.ema_decay!r}")
+
+
+def data_digest(parts: Iterable[tuple[Iterable[str], np.ndarray, np.ndarray | None]]) -> str:
+    """The SHA-256 of texts, labels and weights, by which a run knows its data again."""
+    digest = hashlib.sha256()
+    for texts, labels, weights in parts:
+        for text in texts:
+            digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+        digest.update(json.dumps([labels.tolist(), None if weights is None else weights.tolist()]).encode())
+    return digest.hexdigest()
 
 
 def stratified_split(targets: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

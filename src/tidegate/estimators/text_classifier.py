@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import os
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -22,16 +20,20 @@ from tidegate.data.batch import make_batch
 from tidegate.data.encoder import TextEncoder
 from tidegate.data.seeds import derive_seed
 from tidegate.deploy.bundle import Bundle, installed_versions, load_bundle, save_bundle
-from tidegate.errors import BundleError, DataError, nearest
+from tidegate.errors import BundleError, DataError
 from tidegate.estimators.base import (
+    check_choice,
     check_data,
     check_texts,
+    check_training_arguments,
     check_validation,
+    data_digest,
     resolve_device,
     resolve_seed,
     resolve_verbose,
     stratified_split,
 )
+from tidegate.features.cooccurrence import cooccurrence_vectors
 from tidegate.heads.classify import SequenceClassifier
 from tidegate.training.batches import EncodedBatches, batches_within
 
@@ -57,8 +59,10 @@ _MODEL = (
     "dropout",
     "embedding_dropout",
     "word_dropout",
+    "label_smoothing",
 )
-_TRAINING = ("learning_rate", "weight_decay", "max_epochs", "patience", "monitor", "gradient_clip")
+EMBEDDING_INITS = ("normal", "cooccurrence")
+_TRAINING = ("learning_rate", "weight_decay", "max_epochs", "patience", "monitor", "gradient_clip", "ema_decay")
 # A resumed run may train longer or elsewhere; everything else must be as it was.
 _FREE_ON_RESUME = ("max_epochs", "patience", "device", "verbose", "random_state")
 # Together these keep a prediction batch within some tens of megabytes.
@@ -82,6 +86,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         min_count: Occurrences in the training texts that earn a token its vector.
         cell: ``"gru"``, ``"lstm"`` or ``"rnn"``.
         embedding_size: Features of a token's vector.
+        embedding_init: Where the vectors start: ``"normal"``, drawn at random, or ``"cooccurrence"``, such that tokens
+            which stand near the same ones in the training texts begin alike (`features/cooccurrence.py`).
         hidden_size: Units of a recurrent layer and direction.
         num_layers: Recurrent layers.
         bidirectional: Whether each layer also reads backwards.
@@ -91,6 +97,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         word_dropout: Rate at which tokens become the unknown one.
         learning_rate: Step size of AdamW.
         weight_decay: Decoupled weight decay of AdamW.
+        label_smoothing: Share of a text's target that goes to all classes alike, which counters wrong labels and
+            overconfidence.
         batch_size: Texts of a training step.
         max_epochs: Epochs at most.
         patience: Epochs without improvement before training stops.
@@ -98,6 +106,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         validation_fraction: Share of each class set aside when `fit` is given no ``validation_data``; 0 sets nothing
             aside, and the last epoch is kept.
         gradient_clip: Largest norm of the gradient, or None.
+        ema_decay: Decay a step of an exponential moving average of the weights, as 0.998: it is the average that
+            validation judges and that is kept. None keeps the weights themselves.
         random_state: An int, which repeats a run bit for bit, a ``numpy.random.RandomState``, or None for a new seed.
         device: ``"auto"`` (CUDA where there is one), ``"cpu"`` or ``"cuda"``.
         verbose: Whether progress is shown on standard error; None shows it on a terminal.
@@ -132,6 +142,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         min_count: int = 2,
         cell: str = "gru",
         embedding_size: int = 128,
+        embedding_init: str = "normal",
         hidden_size: int = 128,
         num_layers: int = 1,
         bidirectional: bool = True,
@@ -141,12 +152,14 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         word_dropout: float = 0.0,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
+        label_smoothing: float = 0.0,
         batch_size: int = 32,
         max_epochs: int = 20,
         patience: int = 3,
         monitor: str = "accuracy",
         validation_fraction: float = 0.1,
         gradient_clip: float | None = 1.0,
+        ema_decay: float | None = None,
         random_state: Any = None,
         device: str = "auto",
         verbose: bool | None = None,
@@ -161,6 +174,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         self.min_count = min_count
         self.cell = cell
         self.embedding_size = embedding_size
+        self.embedding_init = embedding_init
         self.hidden_size = hidden_size
         self.num_layers = num_layers
         self.bidirectional = bidirectional
@@ -170,12 +184,14 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         self.word_dropout = word_dropout
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.label_smoothing = label_smoothing
         self.batch_size = batch_size
         self.max_epochs = max_epochs
         self.patience = patience
         self.monitor = monitor
         self.validation_fraction = validation_fraction
         self.gradient_clip = gradient_clip
+        self.ema_decay = ema_decay
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
@@ -217,7 +233,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         from tidegate.training.checkpoints import CheckpointFolder
         from tidegate.training.fit import FitSettings, fit
 
-        self._check_arguments()
+        check_training_arguments(self)
+        check_choice("embedding_init", self.embedding_init, EMBEDDING_INITS)
         if resume and run_folder is None:
             raise ValueError("resume=True needs run_folder, the folder of the run to go on with")
         device, folder = resolve_device(self.device), None if run_folder is None else Path(run_folder)
@@ -231,7 +248,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         stored = CheckpointFolder(folder).random_state() if resume and folder and self.random_state is None else None
         random_state = resolve_seed(self.random_state) if stored is None else stored
 
-        train = np.arange(len(texts))
+        train, rows = np.arange(len(texts)), np.arange(0)
         validation: tuple[list[str], np.ndarray, np.ndarray | None] | None = None
         if validation_data is not None:
             validation = check_validation(validation_data, classes)
@@ -247,15 +264,25 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         encoder, encoded = TextEncoder.fit_encode(train_texts, **self._arguments(_TEXT))
         batching: dict[str, Any] = {"batch_size": self.batch_size, "random_state": random_state}
         train_weights = None if weights is None else weights[train]
+        token_lengths = {"train": encoded.lengths}
         train_batches = EncodedBatches(encoded.ids, targets[train], train_weights, shuffle=True, **batching)
         validation_batches = None
         if validation is not None:
             held_out, held_targets, held_weights = validation
-            held_ids = encoder.encode(held_out).ids
-            validation_batches = EncodedBatches(held_ids, held_targets, held_weights, shuffle=False, **batching)
+            held = encoder.encode(held_out)
+            if validation_data is None:
+                token_lengths["train"] = np.empty(len(texts), dtype=np.int64)
+                token_lengths["train"][train], token_lengths["train"][rows] = encoded.lengths, held.lengths
+            else:
+                token_lengths["validation"] = held.lengths
+            validation_batches = EncodedBatches(held.ids, held_targets, held_weights, shuffle=False, **batching)
+        network = self._build(encoder.num_tokens, len(classes), derive_seed(random_state, "weights"))
+        if self.embedding_init == "cooccurrence":
+            seed = derive_seed(random_state, "cooccurrence")
+            vectors = cooccurrence_vectors(encoded.ids, encoder.num_tokens, self.embedding_size, random_state=seed)
+            network.embedding.start_from(vectors)
+        network = network.to(device)
         encode_seconds = time.perf_counter() - started
-
-        network = self._build(encoder.num_tokens, len(classes), derive_seed(random_state, "weights")).to(device)
         settings = FitSettings(
             **self._arguments(_TRAINING),
             random_state=random_state,
@@ -279,11 +306,25 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         self.history_ = result.history
         self.best_epoch_ = result.best_epoch
         self.n_truncated_ = encoded.truncated
+        self._token_lengths = token_lengths
         self.random_state_ = random_state
         self.timing_ = {"encode": encode_seconds, "train": time.perf_counter() - started}
         if result.interrupted:
             raise KeyboardInterrupt
         return self
+
+    @property
+    def token_lengths(self) -> dict[str, np.ndarray]:
+        """Tokens of each text that `fit` was given, before any cut; neither saved nor loaded with the model.
+
+        Under ``"train"`` are those of X (without texts of weight 0), under ``"validation"`` those of
+        ``validation_data``, where it was given.
+
+        Raises:
+            NotFittedError: `fit` has not been called on this estimator.
+        """
+        check_is_fitted(self, "_token_lengths")
+        return self._token_lengths
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable label of each text, ``[rows]``."""
@@ -298,7 +339,11 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             DataError: X is not a column of texts.
         """
         check_is_fitted(self)
-        ids = self.encoder_.encode(check_texts(X)).ids
+        return self.predict_encoded(self.encoder_.encode(check_texts(X)).ids)
+
+    def predict_encoded(self, ids: Sequence[np.ndarray]) -> np.ndarray:
+        """`predict_proba` of texts that ``encoder_`` has encoded: one vector of ids a text."""
+        check_is_fitted(self)
         lengths = np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
         device = resolve_device(self.device)
         network = self.network_.to(device).eval()
@@ -387,34 +432,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             torch.manual_seed(seed)
             return SequenceClassifier(num_tokens, num_classes, **self._arguments(_MODEL))
 
-    def _check_arguments(self) -> None:
-        for name in ("embedding_size", "hidden_size", "num_layers", "batch_size", "max_epochs", "patience"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1; found {value!r}")
-        if self.monitor not in ("accuracy", "loss"):
-            legal = ("accuracy", "loss")
-            raise ValueError(
-                f"monitor must be accuracy or loss; found {self.monitor!r}.{nearest(str(self.monitor), legal)}"
-            )
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be above 0; found {self.learning_rate!r}")
-        if not self.weight_decay >= 0:
-            raise ValueError(f"weight_decay must not be negative; found {self.weight_decay!r}")
-        if not 0 <= self.validation_fraction < 1:
-            raise ValueError(f"validation_fraction must be in [0, 1); found {self.validation_fraction!r}")
-        if self.gradient_clip is not None and not self.gradient_clip > 0:
-            raise ValueError(f"gradient_clip must be above 0, or None; found {self.gradient_clip!r}")
-
     def _fingerprint(self, random_state: int, train: Any, validation: Any) -> dict[str, Any]:
         names = [name for name in self.get_params() if name not in _FREE_ON_RESUME]
-        digest = hashlib.sha256()
-        for texts, labels, weights in (train, validation or ((), np.empty(0), None)):
-            for text in texts:
-                digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
-            digest.update(json.dumps([labels.tolist(), None if weights is None else weights.tolist()]).encode())
         return {
             **self._arguments(names),
             "random_state": random_state,
-            "data": digest.hexdigest(),
+            "data": data_digest([train, validation or ((), np.empty(0), None)]),
         }

@@ -41,14 +41,16 @@ class ClassificationHead(nn.Module):
         input_size: F, features of the pooled vector.
         num_classes: C, at least 2.
         dropout: Probability of dropping a feature before the map.
+        label_smoothing: Share of a row's target that goes to all classes alike, in [0, 1).
     """
 
-    def __init__(self, input_size: int, num_classes: int, dropout: float = 0.0) -> None:
+    def __init__(self, input_size: int, num_classes: int, dropout: float = 0.0, label_smoothing: float = 0.0) -> None:
         super().__init__()
         if num_classes < 2:
             raise ValueError(f"a classifier needs at least 2 classes; found {num_classes}")
         check_rate("dropout", dropout)
-        self.dropout = dropout
+        check_rate("label_smoothing", label_smoothing)
+        self.dropout, self.label_smoothing = dropout, label_smoothing
         self.projection = nn.Linear(input_size, num_classes)
 
     def forward(self, pooled: Tensor) -> Tensor:
@@ -58,14 +60,16 @@ class ClassificationHead(nn.Module):
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The weighted sum of the rows' cross-entropies (nats) and the sum of their weights.
 
-        ``sum / count`` is a batch's loss: a weight of 2 counts as the row twice, a weight of 0 as its absence.
+        ``sum / count`` is a batch's loss: a weight of 2 counts as the row twice, a weight of 0 as its absence. In
+        training the targets are smoothed (Szegedy et al. 2016); in evaluation they are the labels themselves.
 
         Args:
             logits: ``[B, C]``.
             targets: ``[B]`` int64 class indices.
             weights: ``[B]``, not negative; None for ones.
         """
-        losses = functional.cross_entropy(logits, targets, reduction="none")
+        smoothing = self.label_smoothing if self.training else 0.0
+        losses = functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
         if weights is None:
             return losses.sum(), torch.full((), losses.shape[0], dtype=losses.dtype, device=losses.device)
         weights = weights.to(losses.dtype)
@@ -92,6 +96,7 @@ class SequenceClassifier(nn.Module):
         dropout: Between the layers and before the logits.
         embedding_dropout: Of single features of the embedded tokens.
         word_dropout: Of whole tokens, which become the unknown one.
+        label_smoothing: Share of a row's target that goes to all classes alike, in training.
 
     Raises:
         ValueError: The cell or the pooling is not one of those named.
@@ -111,6 +116,7 @@ class SequenceClassifier(nn.Module):
         dropout: float,
         embedding_dropout: float,
         word_dropout: float,
+        label_smoothing: float,
     ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
@@ -121,7 +127,7 @@ class SequenceClassifier(nn.Module):
         self.embedding = TokenEmbedding(num_tokens, embedding_size, embedding_dropout, word_dropout)
         self.encoder = RecurrentStack(cell, embedding_size, hidden_size, num_layers, bidirectional, dropout)
         self.attention = AdditiveAttention(self.encoder.output_size, hidden_size) if pooling == "attention" else None
-        self.head = ClassificationHead(self.encoder.output_size, num_classes, dropout)
+        self.head = ClassificationHead(self.encoder.output_size, num_classes, dropout, label_smoothing)
 
     def forward(self, values: Tensor, ragged: Ragged) -> Tensor:
         """Ids ``[N]`` in ragged order to logits ``[B, C]`` in the caller's order."""

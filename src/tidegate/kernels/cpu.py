@@ -1,34 +1,36 @@
-"""Recurrences on a CPU: the native kernels, registered as ops of torch and joined to autograd.
+"""Recurrences on a CPU: the native kernels joined to autograd.
 
-Four floors: the native extension; the ops ``tidegate::gru_forward`` and ``gru_backward`` around it, with rules for fake
-tensors and vmap; two autograd Functions that add the products PyTorch does best (input projection, weight gradients);
-the public function.
+The ops of :mod:`tidegate.kernels.cpu_ops` walk the steps. Around them stand the products that PyTorch does best: the
+inputs' projection before, the gradients of inputs and weights after.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tidegate import native
+from tidegate.kernels import cpu_ops as cpu_ops  # registers the ops
 from tidegate.kernels import reference
 from tidegate.kernels.ragged import Ragged
-from tidegate.kernels.reference import Weights
+from tidegate.kernels.reference import GATES, Options, Weights
 
-__all__ = ["gru", "native_info", "refusal"]
+__all__ = ["native_info", "recurrence", "refusal"]
 
-_DTYPES = (torch.float32, torch.float64)
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 
-def refusal(device: str, dtype: torch.dtype) -> str | None:
-    """Why the native kernels cannot serve, or None."""
+def refusal(cell: str, device: str, dtype: torch.dtype) -> str | None:
+    """Why the native kernels cannot serve, or None: they have every cell and option."""
     if device not in ("cpu", "meta"):
         return f"it runs on the CPU; the tensors are on {device}"
+    if cell not in GATES:
+        return f"it has the cells {', '.join(GATES)}; asked for is {cell!r}"
     if dtype not in _DTYPES:
-        return f"it computes in float32 and float64; the tensors are of {dtype}"
+        return f"it computes in float32, float64 and bfloat16; the tensors are of {dtype}"
     return None
 
 
@@ -41,363 +43,336 @@ def native_info() -> dict[str, Any]:
     }
 
 
-def gru(
-    x: Tensor, weights: Sequence[Weights], h_0: Tensor, ragged: Ragged, *, reset_after: bool = True
-) -> tuple[Tensor, Tensor]:
-    """:func:`tidegate.kernels.gru` by the native kernel."""
-    parameters = [tensor for direction in weights for tensor in direction]
-    if torch.is_autocast_enabled("cpu"):
-        # In float32 throughout: autocast would cast the products around the kernel, not the kernel.
+def recurrence(
+    cell: str,
+    x: Tensor,
+    weights: Sequence[Weights],
+    h_0: Tensor,
+    c_0: Tensor | None,
+    ragged: Ragged,
+    options: Options,
+    return_gates: bool = False,
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """:func:`tidegate.kernels.recurrence` by the native kernels."""
+    low = x.dtype == torch.bfloat16
+    if torch.is_autocast_enabled("cpu") and x.dtype != torch.float64:
+        low = torch.get_autocast_dtype("cpu") == torch.bfloat16
         with torch.autocast("cpu", enabled=False):
-            x, h_0 = x.to(weights[0].weight_hh.dtype), h_0.to(weights[0].weight_hh.dtype)
-            return gru(x, weights, h_0, ragged, reset_after=reset_after)
-    tensors = [x, h_0, *(tensor for tensor in parameters if tensor is not None)]
+            return _recurrence(cell, x, weights, h_0, c_0, ragged, options, return_gates, low)
+    return _recurrence(cell, x, weights, h_0, c_0, ragged, options, return_gates, low)
+
+
+def _recurrence(
+    cell: str,
+    x: Tensor,
+    weights: Sequence[Weights],
+    h_0: Tensor,
+    c_0: Tensor | None,
+    ragged: Ragged,
+    options: Options,
+    return_gates: bool,
+    low: bool,
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    mask = options.recurrent_dropout
+    if low:
+        # Matrices and values in bfloat16; states, and what is small, in float32.
+        x = x.to(torch.bfloat16)
+        weights = [_in_low_precision(w) for w in weights]
+        h_0 = h_0.float()
+        c_0 = None if c_0 is None else c_0.float()
+        mask = None if mask is None else mask.float()
+    parameters = [tensor for direction in weights for tensor in direction]
+    tensors = [x, h_0, *(t for t in (c_0, *parameters) if t is not None)]
     training = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    output, h_n, _ = _Gru.apply(x, h_0, ragged.batch_sizes, ragged.previous_row, reset_after, training, *parameters)  # pyright: ignore[reportGeneralTypeIssues]
-    return output, h_n
+    zone_h, rate_h = _zoneout(options.zoneout_h)
+    zone_c, rate_c = _zoneout(options.zoneout_c)
+    output, h_n, c_n, saved, *_ = _Recurrence.apply(
+        *(cell, training or return_gates, rate_h, rate_c, options.eps),
+        *(x, h_0, c_0, ragged.batch_sizes, mask, zone_h, zone_c, *parameters),
+    )  # pyright: ignore[reportGeneralTypeIssues]
+    gates = None
+    if return_gates:
+        # A plain RNN saves nothing where its new state is its output.
+        is_output = cell.startswith("rnn") and saved.shape[0] != output.shape[0]
+        activated = (output.unflatten(1, (len(weights), -1)) if is_output else saved).detach()
+        units = activated.shape[-1] // cpu_ops.saved_width(cell)
+        gates = activated[..., : GATES[cell] * units].unflatten(-1, (GATES[cell], units))
+    if low:
+        h_n, c_n = h_n.to(torch.bfloat16), c_n.to(torch.bfloat16)
+    return output, h_n, None if c_0 is None else c_n, gates
+
+
+def _in_low_precision(w: Weights) -> Weights:
+    matrices = {"weight_ih", "weight_hh", "weight_hr"}
+    types = {name: torch.bfloat16 if name in matrices else torch.float32 for name in Weights._fields}
+    return Weights(**{name: None if t is None else t.to(types[name]) for name, t in w._asdict().items()})
+
+
+def _zoneout(zoneout: Tensor | float | None) -> tuple[Tensor | None, float]:
+    return (zoneout, 0.0) if isinstance(zoneout, Tensor) else (None, float(zoneout or 0.0))
 
 
 def _directions(parameters: Sequence[Tensor | None]) -> list[Weights]:
-    return [Weights(*parameters[start : start + 4]) for start in range(0, len(parameters), 4)]  # pyright: ignore
+    size = len(Weights._fields)
+    return [Weights(*parameters[start : start + size]) for start in range(0, len(parameters), size)]  # pyright: ignore
 
 
-def _project(x: Tensor, weights: Sequence[Weights], reset_after: bool) -> tuple[Tensor, Tensor | None]:
-    """The gates of all directions ``[N, D, 3H]`` by one product, and the recurrent bias of n ``[D, H]``.
+def _stacked(weights: Sequence[Weights], name: str) -> Tensor | None:
+    """One parameter of all directions, ``[D, ...]``; without a copy where there is one direction."""
+    tensors = [getattr(w, name) for w in weights]
+    if tensors[0] is None:
+        return None
+    return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(tensors)
 
-    Biases that only add up are added here: all but the recurrent bias of n, which the reset gate multiplies.
+
+def _biases(cell: str, w: Weights) -> tuple[Tensor | None, Tensor | None]:
+    """What is added to the projection of the inputs, and the recurrent bias of n, which the reset gate multiplies."""
+    if w.bias_ih is None or w.bias_hh is None:
+        return None, None
+    if cell != "gru":
+        return w.bias_ih + w.bias_hh, None
+    units = w.weight_hh.shape[1]
+    kept, bias_n = w.bias_hh.split([2 * units, units])
+    return torch.cat([w.bias_ih[: 2 * units] + kept, w.bias_ih[2 * units :]]), bias_n
+
+
+def _project(
+    cell: str, x: Tensor, weights: Sequence[Weights], eps: float
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """Gates ``[N, D, G*H]``, the recurrent bias of n ``[D, H]``; and for the layer norm's backward pass ``W_ih x`` of
+    each direction, ``[D, N, G*H]``, with mean and 1 / standard deviation, ``[2, D, N, 1]``; empty without it.
     """
-    units = weights[0].weight_hh.shape[1]
-    biases, biases_n = [], []
-    for w in weights:
-        if w.bias_ih is None or w.bias_hh is None:
-            continue
-        if reset_after:
-            kept, bias_n = w.bias_hh.split([2 * units, units])
-            biases.append(torch.cat([w.bias_ih[: 2 * units] + kept, w.bias_ih[2 * units :]]))
-            biases_n.append(bias_n)
-        else:
-            biases.append(w.bias_ih + w.bias_hh)
-    weight_ih = torch.cat([w.weight_ih for w in weights])
-    gates = torch.nn.functional.linear(x, weight_ih, torch.cat(biases) if biases else None)
-    return gates.unflatten(1, (len(weights), 3 * units)), torch.stack(biases_n) if biases_n else None
+    biases = [_biases(cell, w) for w in weights]
+    bias_n = None if biases[0][1] is None else torch.stack([bias for _, bias in biases if bias is not None])
+    if weights[0].norm_ih is None:
+        bias = None if biases[0][0] is None else torch.cat([bias for bias, _ in biases if bias is not None])
+        weight_ih = weights[0].weight_ih if len(weights) == 1 else torch.cat([w.weight_ih for w in weights])
+        gates = torch.nn.functional.linear(x, weight_ih, None if bias is None else bias.to(x.dtype))
+        return gates.unflatten(1, (len(weights), -1)), bias_n, x.new_empty(0), x.new_empty(0)
+    gates, products, statistics = [], [], []
+    for w, (bias, _) in zip(weights, biases, strict=True):
+        product = torch.nn.functional.linear(x, w.weight_ih)
+        bias = None if bias is None else bias.to(x.dtype)
+        gain: Any = w.norm_ih
+        made, mean, deviation = torch.native_layer_norm(product, product.shape[-1:], gain.to(x.dtype), bias, eps)
+        gates.append(made)
+        products.append(product)
+        statistics.append(torch.stack([mean, deviation]))
+    return torch.stack(gates, 1), bias_n, torch.stack(products), torch.stack(statistics, 1)
 
 
-class _Gru(torch.autograd.Function):
-    """``x, h_0, weights -> output, h_n`` and what the backward pass needs, empty in inference."""
+class _Recurrence(torch.autograd.Function):
+    """``x, h_0, c_0, weights -> output, h_n, c_n`` and what the backward pass needs, empty in inference."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(
-        x: Tensor,
-        h_0: Tensor,
-        batch_sizes: Tensor,
-        previous_row: Tensor,
-        reset_after: bool,
+        cell: str,
         training: bool,
-        *parameters: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        weights = _directions(parameters)
-        gates, bias_n = _project(x, weights, reset_after)
-        weight_hh = torch.stack([w.weight_hh for w in weights])
-        return torch.ops.tidegate.gru_forward(gates, weight_hh, bias_n, h_0, batch_sizes, reset_after, training)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor, Tensor]) -> None:
-        x, h_0, batch_sizes, previous_row, reset_after, _, *parameters = inputs
-        ctx.reset_after = reset_after
-        hidden, _, saved = output
-        ctx.mark_non_differentiable(saved)
-        # The gradient of `saved` is never used, and zeros for it would be the largest tensor of the backward pass.
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, h_0, batch_sizes, previous_row, hidden, saved, *parameters)
-
-    @staticmethod
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, grad_output: Tensor | None, grad_h_n: Tensor | None, _: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
-        x, h_0, batch_sizes, previous_row, output, saved, *parameters = ctx.saved_tensors
-        grad_output = torch.zeros_like(output) if grad_output is None else grad_output
-        grad_h_n = torch.zeros_like(h_0) if grad_h_n is None else grad_h_n
-        # Dynamo binds a Function inside a backward wrongly, and nobody differentiates a compiled backward again.
-        gradients = _GruBackward.forward if torch.compiler.is_compiling() else _GruBackward.apply
-        with torch.autocast("cpu", enabled=False):
-            grad_x, grad_h_0, *grads = gradients(
-                grad_output, grad_h_n, x, h_0, batch_sizes, previous_row, output, saved, ctx.reset_after, *parameters
-            )  # pyright: ignore[reportGeneralTypeIssues]
-        grads = [None if parameter is None else grad for grad, parameter in zip(grads, parameters, strict=True)]
-        return grad_x, grad_h_0, None, None, None, None, *grads
-
-
-class _GruBackward(torch.autograd.Function):
-    """All gradients of :class:`_Gru`; its own backward differentiates the reference."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(
-        grad_output: Tensor,
-        grad_h_n: Tensor,
+        rate_h: float,
+        rate_c: float,
+        eps: float,
         x: Tensor,
         h_0: Tensor,
+        c_0: Tensor | None,
         batch_sizes: Tensor,
-        previous_row: Tensor,
-        output: Tensor,
-        saved: Tensor,
-        reset_after: bool,
+        mask: Tensor | None,
+        zone_h: Tensor | None,
+        zone_c: Tensor | None,
         *parameters: Tensor | None,
     ) -> tuple[Tensor, ...]:
         weights = _directions(parameters)
-        weight_hh = torch.stack([w.weight_hh for w in weights])
-        grad_gates, grad_h_0 = torch.ops.tidegate.gru_backward(
-            grad_output, grad_h_n, saved, output, weight_hh, h_0, batch_sizes, reset_after
+        gates, bias_n, products, statistics = _project(cell, x, weights, eps)
+        made = torch.ops.tidegate.recurrent_forward(
+            *(cell, gates, _stacked(weights, "weight_hh"), None, _stacked(weights, "weight_hr"), None, bias_n),
+            *(_stacked(weights, name) for name in ("peephole", "norm_hh", "norm_c")),
+            *(h_0, c_0, mask, zone_h, zone_c, [rate_h, rate_c, eps], batch_sizes, training),
         )
-        units = h_0.shape[-1]
-        ones = x.new_ones(x.shape[0])
-        grad_x = None
-        grads: list[Tensor] = []
-        for direction, w in enumerate(weights):
-            # With the reset gate after the product: n (recurrent) r z n (input); before it: r z n for both.
-            grad = grad_gates[:, direction]
-            of_input = grad[:, units:] if reset_after else grad
-            of_state = grad[:, : 3 * units]
-            share = of_input @ w.weight_ih
-            grad_x = share if grad_x is None else grad_x + share
-            before = torch.cat([h_0[direction], output.unflatten(1, (len(weights), -1))[:, direction]])
-            before = before.index_select(0, previous_row[direction])
-            if reset_after:
-                grad_weight_hh = (of_state.t() @ before).roll(-units, 0)
-            else:
-                reset = saved[:, direction, :units] * before
-                grad_weight_hh = torch.cat(
-                    [of_state[:, : 2 * units].t() @ before, of_state[:, 2 * units :].t() @ reset]
-                )
-            grads += [of_input.t() @ x, grad_weight_hh]
-            if w.bias_ih is not None:
-                sums = grad.t() @ ones
-                grads += [
-                    sums[-3 * units :],
-                    torch.cat([sums[units : 3 * units], sums[:units]]) if reset_after else sums.clone(),
-                ]
-            else:
-                grads += [x.new_empty(0), x.new_empty(0)]
-        return grad_x, grad_h_0, *grads  # pyright: ignore[reportReturnType]
+        return *made, products, statistics
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
-        ctx.reset_after = inputs[8]
-        ctx.save_for_backward(*inputs[:8], *inputs[9:])
+        cell, _, rate_h, rate_c, eps, x, h_0, c_0, *rest = inputs
+        ctx.cell, ctx.numbers = cell, (rate_h, rate_c, eps)
+        hidden, _, c_n, *saved = output
+        ctx.mark_non_differentiable(*saved, *([c_n] if c_0 is None else []))
+        # Gradients of what was saved are never used, and zeros for them would be the largest of the backward pass.
+        ctx.set_materialize_grads(False)
+        ctx.wants_x = x.requires_grad
+        ctx.save_for_backward(x, h_0, c_0, hidden, *saved, *rest)
+
+    @staticmethod
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, grad_output: Tensor | None, grad_h_n: Tensor | None, grad_c_n: Tensor | None, *_: None
+    ) -> tuple[Tensor | None, ...]:
+        x, h_0, c_0, output, *rest = ctx.saved_tensors
+        parameters = rest[9:]
+        grad_output = torch.zeros_like(output) if grad_output is None else grad_output
+        grad_h_n = torch.zeros_like(h_0) if grad_h_n is None else grad_h_n
+        if c_0 is not None and grad_c_n is None:
+            grad_c_n = torch.zeros_like(c_0)
+        # Dynamo binds a Function inside a backward wrongly, and nobody differentiates a compiled backward again.
+        gradients = _RecurrenceBackward.forward if torch.compiler.is_compiling() else _RecurrenceBackward.apply
+        with torch.autocast("cpu", enabled=False):
+            grads = gradients(
+                *(ctx.cell, *ctx.numbers, ctx.wants_x, grad_output, grad_h_n, None if c_0 is None else grad_c_n),
+                *(x, h_0, c_0, output, *rest),
+            )  # pyright: ignore[reportGeneralTypeIssues]
+        leaves = (x if ctx.wants_x else None, h_0, c_0, *parameters)
+        grads = [None if leaf is None else grad for grad, leaf in zip(grads, leaves, strict=True)]
+        return *[None] * 5, *grads[:3], *[None] * 4, *grads[3:]
+
+
+class _RecurrenceBackward(torch.autograd.Function):
+    """All gradients of :class:`_Recurrence`; its own backward differentiates the reference."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        cell: str,
+        rate_h: float,
+        rate_c: float,
+        eps: float,
+        wants_x: bool,
+        grad_output: Tensor,
+        grad_h_n: Tensor,
+        grad_c_n: Tensor | None,
+        x: Tensor,
+        h_0: Tensor,
+        c_0: Tensor | None,
+        output: Tensor,
+        saved: Tensor,
+        normalized: Tensor,
+        deviation: Tensor,
+        products: Tensor,
+        statistics: Tensor,
+        batch_sizes: Tensor,
+        mask: Tensor | None,
+        zone_h: Tensor | None,
+        zone_c: Tensor | None,
+        *parameters: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        weights = _directions(parameters)
+        grad_gates, previous, grad_product, grad_projected, exposed, grad_h_0, grad_c_0, of_peephole, of_norm_c = (
+            torch.ops.tidegate.recurrent_backward(
+                *(cell, grad_output, grad_h_n, grad_c_n, saved, normalized, deviation, output),
+                *(_stacked(weights, name) for name in ("weight_hh", "weight_hr", "peephole", "norm_hh", "norm_c")),
+                *(h_0, c_0, mask, zone_h, zone_c, [rate_h, rate_c, eps], batch_sizes),
+            )
+        )
+        grad_x = x.new_empty(0)
+        grads: list[Tensor] = []
+        for d, w in enumerate(weights):
+            gradients = _Gradients(cell, grad_gates[:, d], w.weight_hh.shape[0])
+            of_input, of_norm_ih = gradients.of_input, None
+            if w.norm_ih is not None:
+                mean, inverse_deviation = statistics[:, d]
+                shape, gain = [of_input.shape[-1]], w.norm_ih.to(x.dtype)
+                of_input, of_norm_ih, _ = torch.ops.aten.native_layer_norm_backward(
+                    of_input.contiguous(), products[d], shape, mean, inverse_deviation, gain, None, [True, True, False]
+                )
+            if wants_x:
+                grad_x = of_input @ w.weight_ih if d == 0 else torch.addmm(grad_x, of_input, w.weight_ih)
+            of_state = None if w.norm_hh is None else grad_product[:, d]
+            made = {
+                "weight_ih": of_input.t() @ x,
+                "weight_hh": gradients.of_weight_hh(of_state, previous[:, d], saved[:, d, : h_0.shape[-1]]),
+            }
+            if w.bias_ih is not None:
+                made["bias_ih"], made["bias_hh"] = gradients.of_biases(w.bias_ih.dtype)
+            if w.weight_hr is not None:
+                made["weight_hr"] = grad_projected[:, d].t() @ exposed[:, d]
+            if w.peephole is not None:
+                made["peephole"] = of_peephole[d].sum(0)
+            if w.norm_c is not None:
+                made["norm_c"] = of_norm_c[d].sum(0)
+            if w.norm_hh is not None:
+                made["norm_ih"] = of_norm_ih.to(w.norm_hh.dtype)
+                made["norm_hh"] = (gradients.of_product() * normalized[:, d]).sum(0, dtype=w.norm_hh.dtype)
+            grads += [made.get(name, x.new_empty(0)) for name in Weights._fields]
+        return grad_x, grad_h_0, grad_c_0 if c_0 is not None else x.new_empty(0), *grads
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
+        ctx.cell, *ctx.numbers, ctx.wants_x = inputs[:5]
+        ctx.save_for_backward(*inputs[5:11], *inputs[17:])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad_output, grad_h_n, x, h_0, batch_sizes, _, _, _, *parameters = ctx.saved_tensors
-        present = [i for i, parameter in enumerate(parameters) if parameter is not None]
-        wanted = [*grads[:2], *(grads[2 + i] for i in present)]
+        grad_output, grad_h_n, grad_c_n, x, h_0, c_0, batch_sizes, mask, zone_h, zone_c, *parameters = ctx.saved_tensors
+        rate_h, rate_c, eps = ctx.numbers
+        options = Options(mask, zone_h if zone_h is not None else rate_h, zone_c if zone_c is not None else rate_c, eps)
         with torch.enable_grad():
-            x, h_0, grad_output, grad_h_n = (t.detach().requires_grad_() for t in (x, h_0, grad_output, grad_h_n))
-            parameters = [None if p is None else p.detach().requires_grad_() for p in parameters]
-            leaves: list[Tensor] = [x, h_0, *(p for p in parameters if p is not None)]
-            outputs = reference.gru_steps(x, _directions(parameters), h_0, batch_sizes, ctx.reset_after)
-            first = torch.autograd.grad(outputs, leaves, [grad_output, grad_h_n], create_graph=True)
-            second = torch.autograd.grad(
-                first, [grad_output, grad_h_n, *leaves], wanted, allow_unused=True, materialize_grads=True
+            sources = [None if t is None else t.detach().requires_grad_() for t in (x, h_0, c_0, *parameters)]
+            given = [None if t is None else t.detach().requires_grad_() for t in (grad_output, grad_h_n, grad_c_n)]
+            # In one type, which is wider than bfloat16.
+            wide: Iterator[Any] = (None if t is None else t.to(h_0.dtype) for t in sources)
+            wide_x, wide_h_0, wide_c_0, *wide_parameters = wide
+            outputs = reference.steps(
+                ctx.cell, wide_x, _directions(wide_parameters), wide_h_0, wide_c_0, batch_sizes, options
             )
-        of_parameters: list[Tensor | None] = [None] * len(parameters)
-        for i, gradient in zip(present, second[4:], strict=True):
-            of_parameters[i] = gradient
-        return *second[:4], None, None, None, None, None, *of_parameters
-
-
-def _check_op(dtype: torch.dtype, **tensors: tuple[Tensor | None, Sequence[int]]) -> None:
-    """The kernels read addresses: a tensor of another type or shape would have them read what is not there."""
-    if dtype not in _DTYPES:
-        raise TypeError(f"expected tensors of float32 or float64; found {dtype}")
-    for name, (tensor, shape) in tensors.items():
-        if tensor is not None and (tensor.dtype != dtype or tensor.shape != tuple(shape)):
-            raise TypeError(
-                f"expected {name} of {dtype} and shape {tuple(shape)}; found {tensor.dtype} and {tuple(tensor.shape)}"
+            taken = [(out, of.to(out.dtype)) for out, of in zip(outputs, given, strict=False) if of is not None]
+            # Where x wants no gradient there is none of it to differentiate.
+            at = [i for i, t in enumerate(sources) if t is not None and (i > 0 or ctx.wants_x)]
+            first = torch.autograd.grad(
+                [out for out, _ in taken],
+                [sources[i] for i in at],  # pyright: ignore[reportArgumentType]
+                [of for _, of in taken],
+                create_graph=True,
+                allow_unused=True,
+                materialize_grads=True,
             )
+            leaves = [t for t in (*given, *sources) if t is not None]
+            second = iter(
+                torch.autograd.grad(first, leaves, [grads[i] for i in at], allow_unused=True, materialize_grads=True)
+            )
+        found = [None if t is None else next(second) for t in (*given, *sources)]
+        return *[None] * 5, *found[:6], *[None] * 10, *found[6:]
 
 
-def _gru_forward(
-    gates: Tensor,
-    weight_hh: Tensor,
-    bias_n: Tensor | None,
-    h_0: Tensor,
-    batch_sizes: Tensor,
-    reset_after: bool,
-    training: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    output, h_n, saved = _gru_forward_fake(gates, weight_hh, bias_n, h_0, batch_sizes, reset_after, training)
-    directions, rows, units = h_0.shape
-    _check_op(
-        gates.dtype,
-        gates=(gates, (gates.shape[0], directions, 3 * units)),
-        weight_hh=(weight_hh, (directions, 3 * units, units)),
-        bias_n=(bias_n, (directions, units)),
-        h_0=(h_0, h_0.shape),
-    )
-    gates, weight_hh, h_0 = gates.contiguous(), weight_hh.contiguous(), h_0.contiguous()
-    bias_n = None if bias_n is None else bias_n.contiguous()
-    native.extension().gru_forward(
-        gates.dtype == torch.float64,
-        gates.data_ptr(),
-        weight_hh.data_ptr(),
-        0 if bias_n is None else bias_n.data_ptr(),
-        h_0.data_ptr(),
-        output.data_ptr(),
-        h_n.data_ptr(),
-        saved.data_ptr() if training else 0,
-        batch_sizes.data_ptr(),
-        batch_sizes.shape[0],
-        gates.shape[0],
-        directions,
-        rows,
-        units,
-        reset_after,
-        torch.get_num_threads(),
-    )
-    return output, h_n, saved
+class _Gradients:
+    """The gradients of the gates of one direction, ``[N, S*H]``, as inputs, recurrent product and biases see them.
 
+    The GRU with the reset gate after the product has four: n (recurrent), r, z, n (input), so that both views are
+    stretches of it; all others have the gates as they are.
+    """
 
-def _gru_forward_fake(
-    gates: Tensor,
-    weight_hh: Tensor,
-    bias_n: Tensor | None,
-    h_0: Tensor,
-    batch_sizes: Tensor,
-    reset_after: bool,
-    training: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    directions, _, units = h_0.shape
-    values = gates.shape[0]
-    return (
-        gates.new_empty(values, directions * units),
-        gates.new_empty(h_0.shape),
-        gates.new_empty(values if training else 0, directions, (4 if reset_after else 3) * units),
-    )
+    def __init__(self, cell: str, grads: Tensor, width: int) -> None:
+        self._cell = cell
+        self._grads = grads
+        self._units = width // GATES[cell]
+        self._width = width
+        self.of_input = grads[:, grads.shape[1] - width :]
 
+    def of_product(self) -> Tensor:
+        """What reaches the recurrent product, gates in their order."""
+        if self._cell != "gru":
+            return self._grads
+        return torch.cat([self._grads[:, self._units : self._width], self._grads[:, : self._units]], dim=1)
 
-def _gru_backward(
-    grad_output: Tensor,
-    grad_h_n: Tensor,
-    saved: Tensor,
-    output: Tensor,
-    weight_hh: Tensor,
-    h_0: Tensor,
-    batch_sizes: Tensor,
-    reset_after: bool,
-) -> tuple[Tensor, Tensor]:
-    grad_gates, grad_h_0 = _gru_backward_fake(
-        grad_output, grad_h_n, saved, output, weight_hh, h_0, batch_sizes, reset_after
-    )
-    directions, rows, units = h_0.shape
-    values = output.shape[0]
-    _check_op(
-        output.dtype,
-        grad_output=(grad_output, output.shape),
-        grad_h_n=(grad_h_n, h_0.shape),
-        saved=(saved, (values, directions, (4 if reset_after else 3) * units)),
-        output=(output, (values, directions * units)),
-        weight_hh=(weight_hh, (directions, 3 * units, units)),
-        h_0=(h_0, h_0.shape),
-    )
-    grad_output, grad_h_n, saved = grad_output.contiguous(), grad_h_n.contiguous(), saved.contiguous()
-    output, weight_hh, h_0 = output.contiguous(), weight_hh.contiguous(), h_0.contiguous()
-    native.extension().gru_backward(
-        output.dtype == torch.float64,
-        grad_output.data_ptr(),
-        grad_h_n.data_ptr(),
-        saved.data_ptr(),
-        output.data_ptr(),
-        weight_hh.data_ptr(),
-        h_0.data_ptr(),
-        grad_gates.data_ptr(),
-        grad_h_0.data_ptr(),
-        batch_sizes.data_ptr(),
-        batch_sizes.shape[0],
-        output.shape[0],
-        directions,
-        rows,
-        units,
-        reset_after,
-        torch.get_num_threads(),
-    )
-    return grad_gates, grad_h_0
+    def of_weight_hh(self, of_state: Tensor | None, previous: Tensor, reset: Tensor) -> Tensor:
+        """``[G*H, P]``; `of_state` is the gradient before the layer norm, where there is one.
 
+        `reset` is the reset gate, which multiplies the states of W_hn where it stands before the product.
+        """
+        units = self._units
+        if self._cell == "gru_reset_before":
+            of_state = self._grads if of_state is None else of_state
+            return torch.cat(
+                [of_state[:, : 2 * units].t() @ previous, of_state[:, 2 * units :].t() @ (reset * previous)]
+            )
+        if self._cell == "gru" and of_state is None:
+            return (self._grads[:, : self._width].t() @ previous).roll(-units, 0)
+        return (self._grads if of_state is None else of_state).t() @ previous
 
-def _gru_backward_fake(
-    grad_output: Tensor,
-    grad_h_n: Tensor,
-    saved: Tensor,
-    output: Tensor,
-    weight_hh: Tensor,
-    h_0: Tensor,
-    batch_sizes: Tensor,
-    reset_after: bool,
-) -> tuple[Tensor, Tensor]:
-    return saved.new_empty(saved.shape), h_0.new_empty(h_0.shape)
-
-
-def _fold(tensor: Tensor, vmap_dim: int | None, size: int, rows_dim: int) -> Tensor:
-    """Fold the mapped dimension into the rows, behind them, so that the rows alive stay a prefix."""
-    if vmap_dim is None:
-        mapped = tensor.unsqueeze(rows_dim + 1)
-        mapped = mapped.expand(*mapped.shape[: rows_dim + 1], size, *mapped.shape[rows_dim + 2 :])
-    else:
-        mapped = tensor.movedim(vmap_dim, rows_dim + 1)
-    return mapped.flatten(rows_dim, rows_dim + 1)
-
-
-def _refuse_mapped(**dims: int | None) -> None:
-    mapped = [name for name, dim in dims.items() if dim is not None]
-    if mapped:
-        raise ValueError(f"vmap over {' and '.join(mapped)} is not supported; map over inputs and states")
-
-
-def _gru_forward_vmap(info: Any, in_dims: tuple, *args: Any) -> tuple[Any, Any]:
-    gates, weight_hh, bias_n, h_0, batch_sizes, reset_after, training = args
-    _refuse_mapped(weights=in_dims[1], biases=in_dims[2], lengths=in_dims[4])
-    size = info.batch_size
-    output, h_n, saved = torch.ops.tidegate.gru_forward(
-        _fold(gates, in_dims[0], size, 0),
-        weight_hh,
-        bias_n,
-        _fold(h_0, in_dims[3], size, 1),
-        batch_sizes * size,
-        reset_after,
-        training,
-    )
-    return tuple(t.unflatten(dim, (-1, size)) for t, dim in ((output, 0), (h_n, 1), (saved, 0))), (1, 2, 1)
-
-
-def _gru_backward_vmap(info: Any, in_dims: tuple, *args: Any) -> tuple[Any, Any]:
-    weight_hh, batch_sizes, reset_after = args[4], args[6], args[7]
-    _refuse_mapped(weights=in_dims[4], lengths=in_dims[6])
-    size = info.batch_size
-    grad_output, grad_h_n, saved, output, h_0 = (
-        _fold(args[i], in_dims[i], size, rows_dim) for i, rows_dim in ((0, 0), (1, 1), (2, 0), (3, 0), (5, 1))
-    )
-    grad_gates, grad_h_0 = torch.ops.tidegate.gru_backward(
-        grad_output, grad_h_n, saved, output, weight_hh, h_0, batch_sizes * size, reset_after
-    )
-    return (grad_gates.unflatten(0, (-1, size)), grad_h_0.unflatten(1, (-1, size))), (1, 2)
-
-
-# library.define and impl have half the overhead of custom_op.
-_library = torch.library.Library("tidegate", "FRAGMENT")
-_library.define(
-    "gru_forward(Tensor gates, Tensor weight_hh, Tensor? bias_n, Tensor h_0, Tensor batch_sizes, bool reset_after,"
-    " bool training) -> (Tensor, Tensor, Tensor)"
-)
-_library.define(
-    "gru_backward(Tensor grad_output, Tensor grad_h_n, Tensor saved, Tensor output, Tensor weight_hh, Tensor h_0,"
-    " Tensor batch_sizes, bool reset_after) -> (Tensor, Tensor)"
-)
-for _name, _impl, _fake, _vmap in (
-    ("gru_forward", _gru_forward, _gru_forward_fake, _gru_forward_vmap),
-    ("gru_backward", _gru_backward, _gru_backward_fake, _gru_backward_vmap),
-):
-    _library.impl(_name, _impl, "CPU")
-    torch.library.register_fake(f"tidegate::{_name}", _fake, lib=_library)
-    torch.library.register_vmap(f"tidegate::{_name}", _vmap, lib=_library)
+    def of_biases(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        if dtype == self._grads.dtype:
+            sums = self._grads.t() @ self._grads.new_ones(self._grads.shape[0])
+        else:
+            sums = self._grads.sum(0, dtype=dtype)
+        if self._cell != "gru":
+            return sums, sums.clone()
+        units = self._units
+        return sums[units:], torch.cat([sums[units : self._width], sums[:units]])

@@ -8,31 +8,48 @@ import torch
 from torch import Tensor
 
 from tidegate.kernels.ragged import Ragged
-from tidegate.kernels.reference import Weights
+from tidegate.kernels.reference import Options, Weights
 
-__all__ = ["gru", "refusal"]
+__all__ = ["recurrence", "refusal"]
 
-
-def refusal(reset_after: bool) -> str | None:
-    """Why PyTorch's operator cannot serve, or None."""
-    return None if reset_after else "PyTorch's GRU has the reset gate after the product only (reset_after=True)"
+_VF = torch._VF  # pyright: ignore[reportAttributeAccessIssue]
+_OPERATORS = {"rnn_tanh": _VF.rnn_tanh, "rnn_relu": _VF.rnn_relu, "lstm": _VF.lstm, "gru": _VF.gru}
 
 
-def gru(
-    x: Tensor, weights: Sequence[Weights], h_0: Tensor, ragged: Ragged, *, reset_after: bool = True
-) -> tuple[Tensor, Tensor]:
-    """:func:`tidegate.kernels.gru` by ``torch.ops.aten.gru`` on packed data.
+def refusal(cell: str, extras: Sequence[str] = ()) -> str | None:
+    """Why PyTorch's operator cannot serve, or None; `extras` are the options in use that torch.nn does not have."""
+    if cell not in _OPERATORS:
+        return "PyTorch's GRU has the reset gate after the product only (reset_after=True)"
+    if extras:
+        return f"PyTorch's operator does not have {', '.join(extras)}"
+    return None
 
-    PyTorch packs no sequence of length zero: those rows, which sort last, keep their h_0 outside it.
+
+def recurrence(
+    cell: str,
+    x: Tensor,
+    weights: Sequence[Weights],
+    h_0: Tensor,
+    c_0: Tensor | None,
+    ragged: Ragged,
+    options: Options,
+    return_gates: bool = False,
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """:func:`tidegate.kernels.reference.recurrence` by ``torch.ops.aten.gru`` and its like on packed data.
+
+    PyTorch packs no sequence of length zero: those rows, which sort last, keep their states outside it. What
+    :func:`refusal` names is refused before this is called.
     """
     batch_sizes = ragged.batch_sizes[ragged.batch_sizes > 0].cpu()
-    hidden = h_0.shape[-1]
     if batch_sizes.numel() == 0:
-        return x.new_empty(0, hidden * len(weights)), h_0
+        return x.new_empty(0, h_0.shape[-1] * len(weights)), h_0, c_0, None
     alive = int(batch_sizes[0])
-    has_biases = weights[0].bias_ih is not None
-    parameters = [tensor for direction in weights for tensor in direction if tensor is not None]
-    output, h_n = torch._VF.gru(  # pyright: ignore[reportAttributeAccessIssue]
-        x, batch_sizes, h_0[:, :alive].contiguous(), parameters, has_biases, 1, 0.0, False, len(weights) == 2
+    states = [h_0] if c_0 is None else [h_0, c_0]
+    hx = [state[:, :alive].contiguous() for state in states]
+    parameters = [tensor for direction in weights for tensor in direction[:5] if tensor is not None]
+    has_biases, bidirectional = weights[0].bias_ih is not None, len(weights) == 2
+    output, *last = _OPERATORS[cell](
+        x, batch_sizes, hx[0] if c_0 is None else hx, parameters, has_biases, 1, 0.0, False, bidirectional
     )
-    return output, torch.cat([h_n, h_0[:, alive:]], dim=1)
+    h_n, *c_n = (torch.cat([new, state[:, alive:]], dim=1) for new, state in zip(last, states, strict=True))
+    return output, h_n, c_n[0] if c_n else None, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -47,6 +48,11 @@ class TokenEmbedding(nn.Module):
     def reset_parameters(self) -> None:
         """Draw the table from the standard normal distribution, as ``torch.nn.Embedding`` does."""
         nn.init.normal_(self.weight)
+
+    def start_from(self, vectors: np.ndarray) -> None:
+        """Put given vectors ``[V, E']``, E' at most E, over the first E' features of the table."""
+        with torch.no_grad():
+            self.weight[:, : vectors.shape[1]] = torch.from_numpy(vectors)
 
     def forward(self, ids: Tensor) -> Tensor:
         """``[N]`` int64 ids to ``[N, E]`` vectors."""

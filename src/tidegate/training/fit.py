@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from tidegate.data.batch import Batch
 from tidegate.data.seeds import derive_seed
 from tidegate.errors import TidegateError
+from tidegate.training.averaging import WeightAverage, averaged_weights
 from tidegate.training.checkpoints import AtomicCheckpoints, CheckpointFolder, read_checkpoint
 from tidegate.training.progress import Progress, epoch_line
 
@@ -69,6 +70,8 @@ class FitSettings:
         patience: Epochs without a better `monitor` before training stops.
         monitor: The validation metric that chooses the epoch: ``"accuracy"`` or ``"loss"``.
         gradient_clip: Largest norm of the gradient, or None.
+        ema_decay: Decay of the moving average of the weights, in (0, 1), which is then what validation judges and what
+            is kept; None keeps the weights of the last step.
         random_state: Seed of every draw.
         device: ``"cpu"`` or ``"cuda"``, with an index or without.
         verbose: Whether to show progress on standard error; otherwise a line an epoch goes to the log at INFO.
@@ -80,6 +83,7 @@ class FitSettings:
     patience: int
     monitor: str
     gradient_clip: float | None
+    ema_decay: float | None
     random_state: int
     device: str
     verbose: bool
@@ -214,8 +218,14 @@ def _quotient(sums: Tensor) -> float:
 class _Selection(lightning.Callback):
     """Chooses the best epoch, counts patience, writes the checkpoints."""
 
-    def __init__(self, settings: FitSettings, folder: CheckpointFolder | None, fingerprint: Mapping[str, Any]) -> None:
-        self.settings, self.folder, self.fingerprint = settings, folder, dict(fingerprint)
+    def __init__(
+        self,
+        settings: FitSettings,
+        folder: CheckpointFolder | None,
+        fingerprint: Mapping[str, Any],
+        average: WeightAverage | None,
+    ) -> None:
+        self.settings, self.folder, self.fingerprint, self.average = settings, folder, dict(fingerprint), average
         self.history: list[dict[str, Any]] = []
         self.best_epoch = 0
         self.best_score = -math.inf
@@ -260,7 +270,8 @@ class _Selection(lightning.Callback):
         score = self._score(entry)
         better = finite and (score > self.best_score or not self.best_epoch)
         if better:
-            weights = {name: tensor.detach().clone() for name, tensor in module.network.state_dict().items()}
+            weights = module.network.state_dict() if self.average is None else self.average.weights
+            weights = {name: tensor.detach().clone() for name, tensor in weights.items()}
             self.best_weights, self.best_epoch, self.best_score = weights, entry["epoch"], score
         self.history.append(entry)
         self.diverged = not finite
@@ -311,7 +322,8 @@ def fit(
     """
     fingerprint = {} if fingerprint is None else fingerprint
     folder = None if run_folder is None else CheckpointFolder(run_folder)
-    selection = _Selection(settings, folder, fingerprint)
+    average = None if settings.ema_decay is None else WeightAverage(network, settings.ema_decay)
+    selection = _Selection(settings, folder, fingerprint, average)
     resume_from: Path | None = None
     if folder is not None:
         resume_from = folder.prepare(resume)
@@ -324,7 +336,7 @@ def fit(
     device = torch.device(settings.device)
     if not selection.finished:
         module = _Module(network, train, validation, settings)
-        callbacks: list[lightning.Callback] = [selection]
+        callbacks: list[lightning.Callback] = [selection] if average is None else [average, selection]
         if settings.verbose:
             callbacks.append(Progress(settings.max_epochs, lambda: (selection.history[-1], selection.best_epoch)))
         with _quiet(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -377,6 +389,9 @@ def _run(trainer: lightning.Trainer, module: _Module, resume_from: Path | None) 
 
 
 def _network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    averages = averaged_weights(checkpoint)
+    if averages is not None:
+        return averages
     prefix = "network."
     return {name.removeprefix(prefix): tensor for name, tensor in checkpoint["state_dict"].items()}
 

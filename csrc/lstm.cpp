@@ -1,0 +1,417 @@
+// Long short-term memory over ragged rows, forward and backward, with peepholes (Gers & Schmidhuber 2000) and projection
+// (Sak et al. 2014). Equations: kernels/__init__.py, lstm().
+
+#include "cells.h"
+#include "pass.h"
+
+namespace tidegate::TIDEGATE_ISA {
+
+namespace {
+
+bool projects(const Layout& l) { return l.states != l.units; }
+
+template <class T> class LstmForward : public ForwardPass<T> {
+ public:
+  using Base = ForwardPass<T>;
+  using typename Base::Input;
+  using typename Base::Product;
+  using typename Base::Real;
+  using typename Base::Stored;
+  using typename Base::V;
+  using Base::a_;
+  using Base::H_;
+  using Base::Hs_;
+  using Base::kWidth;
+  using Base::l_;
+  using Base::P_;
+  using Base::p_;
+  using Base::Ps_;
+  using Base::walk_;
+
+  LstmForward(const Forward& a, const std::int64_t* offsets, int direction, Arena& arena)
+      : Base(a, offsets, direction, arena, 4) {
+    const std::size_t rows = l_.rows;
+    memory_ = arena.take<Real>(rows * Hs_);
+    if (p_.norm_c != nullptr) {
+      candidate_ = arena.take<Real>(rows * Hs_);
+      open_ = arena.take<Real>(rows * Hs_);
+    }
+    if (projects(l_)) {
+      exposed_ = arena.take<Real>(rows * Hs_);
+      exposed_inputs_ = arena.take<Input>(this->buffer_size(H_, false));
+    }
+  }
+
+  static std::size_t packed_bytes(const Layout& l) {
+    const std::size_t projection =
+        projects(l) ? static_cast<std::size_t>(unit_blocks<Real>(l.states)) * Product::panel_bytes(l.units) : 0;
+    return projection_offset(l) + projection;
+  }
+
+  static void pack(const Forward& a, int direction, int member, int members, char* packed) {
+    using Source = typename Product::Source;
+    const Layout& l = a.layout;
+    const std::size_t gates = static_cast<std::size_t>(4) * l.units;
+    const auto* weights = static_cast<const Source*>(a.parameters.weight_hh) + direction * gates * l.states;
+    const float* scales = a.parameters.scale_hh == nullptr ? nullptr : a.parameters.scale_hh + direction * gates;
+    for (int block = member; block < unit_blocks<Real>(l.units); block += members)
+      pack_gates<T>(weights, scales, 4, l.units, l.states, block, packed);
+    if (!projects(l)) return;
+    const auto* project = static_cast<const Source*>(a.parameters.weight_hr) +
+                          static_cast<std::size_t>(direction) * l.states * l.units;
+    const float* project_scales = a.parameters.scale_hr == nullptr ? nullptr : a.parameters.scale_hr + direction * l.states;
+    for (int block = member; block < unit_blocks<Real>(l.states); block += members)
+      pack_gates<T>(project, project_scales, 1, l.states, l.units, block, packed + projection_offset(l));
+  }
+
+  void run(const Share& share, const char* packed) const {
+    const bool normalises = p_.norm_hh != nullptr;
+    this->enter(share);
+    this->for_my_units(share, H_, [&](int unit) {
+      share.for_each_row(l_.rows, [&](int row) {
+        const int lanes = this->lanes_of(unit, H_);
+        const V c = load_lanes(this->row_of(static_cast<const Real*>(a_.c_0), row, H_) + unit, lanes);
+        store<Real>(memory_ + static_cast<std::int64_t>(row) * Hs_ + unit, c);
+        store_lanes(this->row_of(static_cast<Real*>(a_.c_n), row, H_) + unit, c, lanes);
+      });
+    });
+    share.meet();
+    for (std::int64_t i = 0; i < l_.steps; ++i) {
+      const std::int64_t t = walk_.step(i);
+      const Real* from = this->states_[i % 2];
+      Real* to = this->states_[(i + 1) % 2];
+      const int alive = walk_.alive(t);
+      const auto in = this->inputs(share, alive, from, Ps_, P_, true, this->inputs_);
+      products<4, Product>(share, alive, unit_blocks<Real>(H_), in, packed, P_,
+                           [&](int row, int rows, int block, int blocks, const Real* tile) {
+                             if (normalises) return this->keep(row, rows, block, blocks, 0, 4, tile);
+                             for (int m = 0; m < rows; ++m)
+                               for (int b = 0; b < blocks; ++b, tile += 4 * kWidth)
+                                 cell(t, row + m, (block + b) * kWidth, load<Real>(tile), load<Real>(tile + kWidth),
+                                      load<Real>(tile + 2 * kWidth), load<Real>(tile + 3 * kWidth), from, to);
+                           });
+      if (normalises) {
+        share.meet();
+        share.for_each_row(alive, [&](int row) {
+          const Moments<Real> found = this->moments_of(t, row, 0, 4, 0);
+          this->for_my_units(share, H_, [&](int unit) {
+            cell(t, row, unit, this->normal(t, row, 0, unit, found), this->normal(t, row, 1, unit, found),
+                 this->normal(t, row, 2, unit, found), this->normal(t, row, 3, unit, found), from, to);
+          });
+        });
+      }
+      if (p_.norm_c != nullptr) expose_normal(share, t, alive, from, to);
+      if (projects(l_)) project(share, t, alive, packed + projection_offset(l_), from, to);
+      share.meet();
+    }
+  }
+
+ private:
+  static std::size_t projection_offset(const Layout& l) {
+    return static_cast<std::size_t>(unit_blocks<Real>(l.units)) * 4 * Product::panel_bytes(l.states);
+  }
+
+  TIDEGATE_INLINE void cell(std::int64_t t, int row, int unit, V of_i, V of_f, V of_g, V of_o, const Real* from,
+                            Real* to) const {
+    const std::int64_t at = static_cast<std::int64_t>(row) * Hs_ + unit;
+    const bool peeps = p_.peephole != nullptr;
+    const V c = load<Real>(memory_ + at);
+    of_i += this->gate(t, row, 0, unit);
+    of_f += this->gate(t, row, 1, unit);
+    of_o += this->gate(t, row, 3, unit);
+    if (peeps) {
+      of_i = multiply_add(this->parameter(p_.peephole, 0, 3, unit), c, of_i);
+      of_f = multiply_add(this->parameter(p_.peephole, 1, 3, unit), c, of_f);
+    }
+    const V i = sigmoid(of_i), f = sigmoid(of_f), g = tanh(this->gate(t, row, 2, unit) + of_g);
+    const V candidate = multiply_add(f, c, i * g);
+    if (peeps) of_o = multiply_add(this->parameter(p_.peephole, 2, 3, unit), candidate, of_o);
+    const V o = sigmoid(of_o);
+    V kept = candidate;
+    if (this->zones_c())
+      kept = candidate + this->kept(p_.zoneout_c, p_.zoneout_rate_c, t, row, unit, H_) * (c - candidate);
+    store<Real>(memory_ + at, kept);
+    if (row >= walk_.alive(walk_.after(t)))
+      store_lanes(this->row_of(static_cast<Real*>(a_.c_n), row, H_) + unit, kept, this->lanes_of(unit, H_));
+    if (a_.saved != nullptr) {
+      this->save(t, row, 0, 5, unit, i);
+      this->save(t, row, 1, 5, unit, f);
+      this->save(t, row, 2, 5, unit, g);
+      this->save(t, row, 3, 5, unit, o);
+      this->save(t, row, 4, 5, unit, kept);
+    }
+    if (p_.norm_c != nullptr) {
+      store<Real>(candidate_ + at, candidate);
+      store<Real>(open_ + at, o);
+    } else {
+      expose(t, row, unit, o * tanh(candidate), from, to);
+    }
+  }
+
+  TIDEGATE_INLINE void expose(std::int64_t t, int row, int unit, V h, const Real* from, Real* to) const {
+    if (projects(l_))
+      store<Real>(exposed_ + static_cast<std::int64_t>(row) * Hs_ + unit, h);
+    else
+      this->emit(t, row, unit, h, from, to);
+  }
+
+  void expose_normal(const Share& share, std::int64_t t, int alive, const Real* from, Real* to) const {
+    share.meet();
+    share.for_each_row(alive, [&](int row) {
+      const Real* candidate = candidate_ + static_cast<std::int64_t>(row) * Hs_;
+      const Moments<Real> found = moments<Real>(candidate, 1, H_, Hs_, static_cast<Real>(p_.eps));
+      this->for_my_units(share, H_, [&](int unit) {
+        const V x = (load<Real>(candidate + unit) - found.mean) * found.inverse_deviation;
+        const V y = multiply_add(x, this->parameter(p_.norm_c, 0, 2, unit), this->parameter(p_.norm_c, 1, 2, unit));
+        expose(t, row, unit, load<Real>(open_ + static_cast<std::int64_t>(row) * Hs_ + unit) * tanh(y), from, to);
+      });
+    });
+  }
+
+  void project(const Share& share, std::int64_t t, int alive, const char* packed, const Real* from, Real* to) const {
+    share.meet();
+    const auto in = this->inputs(share, alive, exposed_, Hs_, H_, false, exposed_inputs_);
+    products<1, Product>(share, alive, unit_blocks<Real>(P_), in, packed, H_,
+                         [&](int row, int rows, int block, int blocks, const Real* tile) {
+                           for (int m = 0; m < rows; ++m)
+                             for (int b = 0; b < blocks; ++b, tile += kWidth)
+                               this->emit(t, row + m, (block + b) * kWidth, load<Real>(tile), from, to);
+                         });
+  }
+
+  Real* memory_;               // c
+  Real* candidate_ = nullptr;  // c before zoneout, and o, waiting for the layer norm of c
+  Real* open_ = nullptr;
+  Real* exposed_ = nullptr;  // o * tanh(c), waiting for the projection
+  Input* exposed_inputs_ = nullptr;
+};
+
+template <class T> class LstmBackward : public BackwardPass<T> {
+ public:
+  using Base = BackwardPass<T>;
+  using typename Base::Product;
+  using typename Base::Real;
+  using typename Base::Stored;
+  using typename Base::V;
+  using Base::a_;
+  using Base::H_;
+  using Base::Hs_;
+  using Base::l_;
+  using Base::P_;
+  using Base::p_;
+  using Base::walk_;
+
+  LstmBackward(const Backward& a, const std::int64_t* offsets, int direction, Arena& arena)
+      : Base(a, offsets, direction, arena, 4, 5, 4 * a.layout.units) {
+    const std::size_t rows = l_.rows;
+    if (projects(l_) || p_.norm_c != nullptr) of_exposed_ = arena.take<Real>(rows * Hs_);
+    if (p_.norm_c != nullptr) {
+      candidate_ = arena.take<Real>(rows * Hs_);
+      of_normal_ = arena.take<Real>(rows * Hs_);
+    }
+  }
+
+  static std::size_t packed_bytes(const Layout& l) {
+    const std::size_t projection =
+        projects(l) ? static_cast<std::size_t>(unit_blocks<Real>(l.units)) * Product::panel_bytes(l.states) : 0;
+    return projection_offset(l) + projection;
+  }
+
+  static void pack(const Backward& a, int direction, int member, int members, char* packed) {
+    const Layout& l = a.layout;
+    const Stored* weights =
+        static_cast<const Stored*>(a.parameters.weight_hh) + static_cast<std::size_t>(direction) * 4 * l.units * l.states;
+    for (int block = member; block < unit_blocks<Real>(l.states); block += members)
+      pack_columns<T>([&](int k) { return weights + static_cast<std::size_t>(k) * l.states; }, 4 * l.units, l.states,
+                      block, packed);
+    if (!projects(l)) return;
+    const Stored* project =
+        static_cast<const Stored*>(a.parameters.weight_hr) + static_cast<std::size_t>(direction) * l.states * l.units;
+    for (int block = member; block < unit_blocks<Real>(l.units); block += members)
+      pack_columns<T>([&](int k) { return project + static_cast<std::size_t>(k) * l.units; }, l.states, l.units, block,
+                      packed + projection_offset(l));
+  }
+
+  void run(const Share& share, const char* packed) const {
+    enter_memory(share);
+    this->enter(share);
+    const bool normalises = p_.norm_hh != nullptr;
+    for (std::int64_t step = l_.steps - 1; step >= 0; --step) {
+      const std::int64_t t = walk_.step(step);
+      const int alive = walk_.alive(t);
+      const auto every_unit = [&](int units, const auto& body) {
+        share.for_each_row(alive, [&](int row) { this->for_my_units(share, units, [&](int unit) { body(row, unit); }); });
+      };
+      if (projects(l_)) back_through_projection(share, t, alive, packed + projection_offset(l_));
+      if (p_.norm_c != nullptr) {
+        back_through_norm_c(share, t, alive);
+      } else if (projects(l_)) {
+        every_unit(H_, [&](int row, int unit) { derivative(t, row, unit, load<Real>(of_exposed(row) + unit)); });
+      } else {
+        every_unit(H_, [&](int row, int unit) { derivative(t, row, unit, take_state(t, row, unit)); });
+      }
+      share.meet();
+      if (normalises) this->through_norm(share, t, alive, 0, 4, 0, 4, [](int gate) { return gate; });
+      this->multiply(share, t, alive, normalises ? a_.grad_product : a_.grad_gates, 4 * H_, 0, 4 * H_, packed, P_,
+                     [&](int row, int unit, V v) { this->add_to_carry(row, unit, v, true); });
+    }
+  }
+
+ private:
+  static std::size_t projection_offset(const Layout& l) {
+    return static_cast<std::size_t>(unit_blocks<Real>(l.states)) * Product::panel_bytes(4 * l.units);
+  }
+
+  Real* memory_carry(int row) const { return this->row_of(static_cast<Real*>(a_.grad_c_0), row, H_); }
+  Real* of_exposed(int row) const { return of_exposed_ + static_cast<std::int64_t>(row) * Hs_; }
+  Real* candidate(int row) const { return candidate_ + static_cast<std::int64_t>(row) * Hs_; }
+  Real* of_normal(int row) const { return of_normal_ + static_cast<std::int64_t>(row) * Hs_; }
+
+  // What is summed over the steps of a row starts at zero.
+  void enter_memory(const Share& share) const {
+    this->for_my_units(share, H_, [&](int unit) {
+      const int lanes = this->lanes_of(unit, H_);
+      share.for_each_row(l_.rows, [&](int row) {
+        store_lanes(memory_carry(row) + unit,
+                    load_lanes(this->row_of(static_cast<const Real*>(a_.grad_c_n), row, H_) + unit, lanes), lanes);
+        for (int which = 0; which < 3 && p_.peephole != nullptr; ++which)
+          store_lanes(this->row_of(static_cast<Real*>(a_.grad_peephole), row, 3 * H_) + which * H_ + unit, V{}, lanes);
+        for (int which = 0; which < 2 && p_.norm_c != nullptr; ++which)
+          store_lanes(this->row_of(static_cast<Real*>(a_.grad_norm_c), row, 2 * H_) + which * H_ + unit, V{}, lanes);
+      });
+    });
+  }
+
+  V previous_memory(std::int64_t t, int row, int unit) const {
+    const std::int64_t before = walk_.before(t);
+    if (row < walk_.alive(before)) return this->saved(before, row, 4, unit);
+    return load_lanes(this->row_of(static_cast<const Real*>(a_.c_0), row, H_) + unit, this->lanes_of(unit, H_));
+  }
+
+  V take_state(std::int64_t t, int row, int unit) const {
+    this->keep_previous(t, row, unit);
+    const auto of = this->of_state(t, row, unit);
+    this->carry(row, unit, of.direct);
+    return of.state;
+  }
+
+  // d(o * tanh(c)) = dh W_hr.
+  void back_through_projection(const Share& share, std::int64_t t, int alive, const char* packed) const {
+    share.for_each_row(alive, [&](int row) {
+      this->for_my_units(share, P_, [&](int unit) {
+        const V of = take_state(t, row, unit);
+        store_lanes(this->template value<Stored>(a_.grad_projected, t, row, P_) + unit, of, this->lanes_of(unit, P_));
+      });
+    });
+    share.meet();
+    this->multiply(share, t, alive, a_.grad_projected, P_, 0, P_, packed, H_,
+                   [&](int row, int unit, V v) { store<Real>(of_exposed(row) + unit, v); });
+  }
+
+  // h = o * tanh(y), y = LN(c): the gradients of o and c wait for the sums over the row.
+  void back_through_norm_c(const Share& share, std::int64_t t, int alive) const {
+    share.for_each_row(alive, [&](int row) {
+      this->for_my_units(share, H_, [&](int unit) {
+        const V c = multiply_add(this->saved(t, row, 1, unit), previous_memory(t, row, unit),
+                                 this->saved(t, row, 0, unit) * this->saved(t, row, 2, unit));
+        store<Real>(candidate(row) + unit, c);
+        if (!projects(l_)) store<Real>(of_exposed(row) + unit, take_state(t, row, unit));
+      });
+    });
+    share.meet();
+    share.for_each_row(alive, [&](int row) {
+      const Moments<Real> found = moments<Real>(candidate(row), 1, H_, Hs_, static_cast<Real>(p_.eps));
+      this->for_my_units(share, H_, [&](int unit) {
+        const int lanes = this->lanes_of(unit, H_);
+        const V gain = this->parameter(p_.norm_c, 0, 2, unit);
+        const V x = (load<Real>(candidate(row) + unit) - found.mean) * found.inverse_deviation;
+        const V exposed = tanh(multiply_add(x, gain, this->parameter(p_.norm_c, 1, 2, unit)));
+        const V o = this->saved(t, row, 3, unit), dh = load<Real>(of_exposed(row) + unit);
+        const V dy = dh * o * (1 - exposed * exposed);
+        Real* sums = this->row_of(static_cast<Real*>(a_.grad_norm_c), row, 2 * H_) + unit;
+        store_lanes(sums, load_lanes(sums, lanes) + dy * x, lanes);
+        store_lanes(sums + H_, load_lanes(sums + H_, lanes) + dy, lanes);
+        store<Real>(of_normal(row) + unit, dy * gain);
+        keep_exposed(t, row, unit, o * exposed);
+        this->grad_gate(t, row, 3, 4, unit, dh * exposed * o * (1 - o));
+      });
+    });
+    share.meet();
+    share.for_each_row(alive, [&](int row) {
+      const Moments<Real> found = moments<Real>(candidate(row), 1, H_, Hs_, static_cast<Real>(p_.eps));
+      V sums{}, products{};
+      for (int unit = 0; unit < H_; unit += Base::kWidth) {
+        const V x = (load<Real>(candidate(row) + unit) - found.mean) * found.inverse_deviation;
+        const V dy = load_lanes(of_normal(row) + unit, this->lanes_of(unit, H_));
+        sums += dy;
+        products += dy * x;
+      }
+      const Real mean = sum_lanes<Real>(sums) / H_, along = sum_lanes<Real>(products) / H_;
+      this->for_my_units(share, H_, [&](int unit) {
+        const V c = load<Real>(candidate(row) + unit), x = (c - found.mean) * found.inverse_deviation;
+        const V dc = found.inverse_deviation * (load<Real>(of_normal(row) + unit) - mean - x * along);
+        back_to_gates(t, row, unit, c, dc, exact_grad_o(t, row, unit));
+      });
+    });
+  }
+
+  V exact_grad_o(std::int64_t t, int row, int unit) const {
+    return load_lanes(this->template value<Stored>(a_.grad_gates, t, row, 4 * H_) + 3 * H_ + unit, this->lanes_of(unit, H_));
+  }
+
+  void keep_exposed(std::int64_t t, int row, int unit, V v) const {
+    if (projects(l_))
+      store_lanes(this->template value<Stored>(a_.before_projection, t, row, H_) + unit, v, this->lanes_of(unit, H_));
+  }
+
+  // h = o * tanh(c).
+  TIDEGATE_INLINE void derivative(std::int64_t t, int row, int unit, V dh) const {
+    const V o = this->saved(t, row, 3, unit);
+    const V c = multiply_add(this->saved(t, row, 1, unit), previous_memory(t, row, unit),
+                             this->saved(t, row, 0, unit) * this->saved(t, row, 2, unit));
+    const V exposed = tanh(c);
+    keep_exposed(t, row, unit, o * exposed);
+    const V of_o = dh * exposed * o * (1 - o);
+    this->grad_gate(t, row, 3, 4, unit, of_o);
+    back_to_gates(t, row, unit, c, dh * o * (1 - exposed * exposed), of_o);
+  }
+
+  // From the gradients of c (before zoneout) by way of h and of o's gate to i f g and the step before.
+  TIDEGATE_INLINE void back_to_gates(std::int64_t t, int row, int unit, V c, V dc, V of_o) const {
+    const int lanes = this->lanes_of(unit, H_);
+    const V i = this->saved(t, row, 0, unit), f = this->saved(t, row, 1, unit), g = this->saved(t, row, 2, unit);
+    const V before = previous_memory(t, row, unit);
+    Real* carry = memory_carry(row) + unit;
+    V direct{}, carried = load_lanes(carry, lanes);
+    if (this->zones_c()) {
+      direct = carried * this->kept(p_.zoneout_c, p_.zoneout_rate_c, t, row, unit, H_);
+      carried -= direct;
+    }
+    dc += carried;
+    if (p_.peephole != nullptr) dc = multiply_add(this->parameter(p_.peephole, 2, 3, unit), of_o, dc);
+    const V of_i = dc * g * i * (1 - i), of_f = dc * before * f * (1 - f);
+    V back = multiply_add(dc, f, direct);
+    if (p_.peephole != nullptr) {
+      back = multiply_add(this->parameter(p_.peephole, 0, 3, unit), of_i, back);
+      back = multiply_add(this->parameter(p_.peephole, 1, 3, unit), of_f, back);
+      Real* sums = this->row_of(static_cast<Real*>(a_.grad_peephole), row, 3 * H_) + unit;
+      store_lanes(sums, load_lanes(sums, lanes) + of_i * before, lanes);
+      store_lanes(sums + H_, load_lanes(sums + H_, lanes) + of_f * before, lanes);
+      store_lanes(sums + 2 * H_, load_lanes(sums + 2 * H_, lanes) + of_o * c, lanes);
+    }
+    store_lanes(carry, back, lanes);
+    this->grad_gate(t, row, 0, 4, unit, of_i);
+    this->grad_gate(t, row, 1, 4, unit, of_f);
+    this->grad_gate(t, row, 2, 4, unit, dc * i * (1 - g * g));
+  }
+
+  Real* of_exposed_ = nullptr;  // gradient of o * tanh(c)
+  Real* candidate_ = nullptr;   // c before zoneout
+  Real* of_normal_ = nullptr;   // gradient of the normalised c
+};
+
+}  // namespace
+
+TIDEGATE_DEFINE_CELL(lstm, LstmForward, LstmBackward)
+
+}  // namespace tidegate::TIDEGATE_ISA

@@ -1,0 +1,122 @@
+// Packed weights and the register-blocked product of a few rows with them. A panel holds the weights of as many units
+// of one gate as a vector has lanes, k after k. What a product computes goes to a tile, which stays in the nearest
+// cache, and the cell goes on from there; so no product knows of cells, nor a cell of rows and registers.
+//
+// Every element of a product is one chain over k in order: its value does not depend on how rows, panels and threads
+// are grouped.
+#pragma once
+
+#include "vector.h"
+
+namespace tidegate::TIDEGATE_ISA {
+
+inline constexpr int kMaxRows = kVectorRegisters >= 32 ? 8 : 4;
+inline constexpr int kMaxAccumulators = kVectorRegisters * 3 / 4;
+inline constexpr int kTilePanels = 12;  // panels of a tile: whole units of 1, 2, 3 or 4 gates
+
+constexpr int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
+template <class Real> constexpr int unit_blocks(int units) { return (units + kLanes<Real> - 1) / kLanes<Real>; }
+template <class Real> constexpr int padded(int units) { return round_up(units, kLanes<Real>); }
+
+// The kernels of one type of product for every count of rows and panels that the registers hold.
+template <class Kernel> struct ProductTable {
+  using Function = typename Kernel::Function;
+  Function functions[kMaxRows + 1][kTilePanels + 1];
+
+  constexpr ProductTable() : functions{} { fill<1, 1>(); }
+
+  template <int Rows, int Panels> constexpr void fill() {
+    if constexpr (Rows * Panels <= kMaxAccumulators) functions[Rows][Panels] = &Kernel::template multiply<Rows, Panels>;
+    if constexpr (Panels < kTilePanels)
+      fill<Rows, Panels + 1>();
+    else if constexpr (Rows < kMaxRows)
+      fill<Rows + 1, 1>();
+  }
+};
+
+// tile[row][panel][lane] = inputs[row] . panels[panel], the rows of the tile `panels` panels wide.
+template <class Kernel>
+inline void multiply_tile(int rows, int panels, const typename Kernel::Input* inputs, std::ptrdiff_t stride,
+                          const char* packed, std::size_t panel_bytes, int depth, typename Kernel::Real* tile) {
+  static constexpr ProductTable<Kernel> table;
+  constexpr int lanes = kLanes<typename Kernel::Real>;
+  const int most = kMaxAccumulators / rows < kTilePanels ? kMaxAccumulators / rows : kTilePanels;
+  const int calls = (panels + most - 1) / most;
+  for (int call = 0; call < calls; ++call) {
+    const int first = panels * call / calls, count = panels * (call + 1) / calls - first;
+    table.functions[rows][count](inputs, stride, packed + first * panel_bytes, panel_bytes, depth, tile + first * lanes,
+                                 static_cast<std::ptrdiff_t>(panels) * lanes);
+  }
+}
+
+// float32 and float64: inputs as they are.
+template <class RealType> struct DirectProduct {
+  using Real = RealType;
+  using Input = Real;
+  using Source = Real;
+  using Function = void (*)(const Input*, std::ptrdiff_t, const char*, std::size_t, int, Real*, std::ptrdiff_t);
+  static constexpr bool kConverts = false;
+  static constexpr int kBlockRows = kMaxRows;
+  static constexpr int input_stride(int depth) { return padded<Real>(depth); }
+  static constexpr std::size_t panel_bytes(int depth) {
+    return static_cast<std::size_t>(depth) * kLanes<Real> * sizeof(Real);
+  }
+
+  // A panel whose lane l is the row `row_of(l)` of a matrix, null beyond the last unit.
+  template <class RowOf, class ScaleOf>
+  static void pack_rows(const RowOf& row_of, const ScaleOf&, int depth, char* to) {
+    const Real* rows[kLanes<Real>];
+    const Real zero = 0;
+    std::ptrdiff_t advance[kLanes<Real>];
+    for (int lane = 0; lane < kLanes<Real>; ++lane) {
+      const Real* row = row_of(lane);
+      rows[lane] = row == nullptr ? &zero : row;
+      advance[lane] = row == nullptr ? 0 : 1;
+    }
+    Real* panel = reinterpret_cast<Real*>(to);
+    for (int k = 0; k < depth; ++k)
+      for (int lane = 0; lane < kLanes<Real>; ++lane) panel[k * kLanes<Real> + lane] = rows[lane][k * advance[lane]];
+  }
+
+  // A panel whose k-th vector is `valid` numbers from row_of(k) on, zeros beyond.
+  template <class RowOf> static void pack_columns(const RowOf& row_of, int depth, int valid, char* to) {
+    Real* panel = reinterpret_cast<Real*>(to);
+    for (int k = 0; k < depth; ++k) store<Real>(panel + k * kLanes<Real>, load_lanes(row_of(k), valid));
+  }
+
+  static void convert(const Real* from, const Real* mask, int depth, Input* to) {
+    for (int k = 0; k < depth; ++k) to[k] = mask == nullptr ? from[k] : from[k] * mask[k];
+  }
+
+  static void run(int rows, int panels, const Input* inputs, std::ptrdiff_t stride, const char* packed, int depth,
+                  Real* tile) {
+    multiply_tile<DirectProduct>(rows, panels, inputs, stride, packed, panel_bytes(depth), depth, tile);
+  }
+
+  template <int Rows, int Panels>
+  static void multiply(const Input* inputs, std::ptrdiff_t stride, const char* packed, std::size_t panel_stride,
+                       int depth, Real* tile, std::ptrdiff_t tile_stride) {
+    Vec<Real> sums[Rows][Panels] = {};
+    const Real* rows[Rows];
+#pragma GCC unroll 8
+    for (int m = 0; m < Rows; ++m) rows[m] = inputs + m * stride;
+    for (int k = 0; k < depth; ++k) {
+      Vec<Real> weights[Panels];
+#pragma GCC unroll 12
+      for (int p = 0; p < Panels; ++p)
+        weights[p] = load<Real>(reinterpret_cast<const Real*>(packed + p * panel_stride) + k * kLanes<Real>);
+#pragma GCC unroll 8
+      for (int m = 0; m < Rows; ++m) {
+        const Vec<Real> input = broadcast<Real>(rows[m][k]);
+#pragma GCC unroll 12
+        for (int p = 0; p < Panels; ++p) sums[m][p] = multiply_add(input, weights[p], sums[m][p]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int m = 0; m < Rows; ++m)
+#pragma GCC unroll 12
+      for (int p = 0; p < Panels; ++p) store<Real>(tile + m * tile_stride + p * kLanes<Real>, sums[m][p]);
+  }
+};
+
+}  // namespace tidegate::TIDEGATE_ISA

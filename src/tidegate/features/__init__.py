@@ -1,0 +1,1 @@
+"""Vectors of texts and of tokens that need no recurrent network."""

@@ -1,0 +1,401 @@
+"""The native kernels as ops of torch: ``tidegate::recurrent_forward`` and ``recurrent_backward``.
+
+Here tensors become addresses, after one check of what lies behind them; with rules for fake tensors and vmap, which
+folds the mapped dimension into the rows. Autograd is :mod:`tidegate.kernels.cpu`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tidegate import native
+from tidegate.kernels.reference import GATES
+
+__all__ = ["saved_width"]
+
+_TYPES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
+
+
+def saved_width(cell: str) -> int:
+    """What the forward pass keeps of a unit at each step: see ``saved`` of struct Forward in csrc/kernels.h."""
+    return {"lstm": 5, "gru": 4, "gru_reset_before": 3}.get(cell, 1)
+
+
+def _gradient_width(cell: str) -> int:
+    """Gradients of a unit's gates: the GRU's n has two where the reset gate stands after the product."""
+    return 4 if cell == "gru" else GATES[cell]
+
+
+def _real(dtype: torch.dtype) -> torch.dtype:
+    """The type of states and small parameters beside values of `dtype`."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _check(dtype: torch.dtype, tensors: Mapping[str, tuple[Tensor | None, Sequence[int]]]) -> None:
+    """The kernels read addresses: a tensor of another type or shape would have them read what is not there."""
+    for name, (tensor, shape) in tensors.items():
+        if tensor is None:
+            continue
+        if tensor.dtype != dtype or tensor.shape != tuple(shape):
+            raise TypeError(
+                f"expected {name} of {dtype} and shape {tuple(shape)}; found {tensor.dtype} and {tuple(tensor.shape)}"
+            )
+
+
+def _check_layout(batch_sizes: Tensor, rows: int, values: int) -> Tensor:
+    batch_sizes = batch_sizes.contiguous()
+    if batch_sizes.dtype != torch.int64 or batch_sizes.dim() != 1:
+        raise TypeError(f"expected batch_sizes of int64 and one dimension; found {batch_sizes.dtype}")
+    sizes = batch_sizes.numpy()
+    if int(sizes.sum()) != values:
+        raise ValueError(f"expected batch_sizes that add up to the {values} values; found {int(sizes.sum())}")
+    if sizes.size and (sizes[0] > rows or sizes[-1] < 0 or bool((sizes[1:] > sizes[:-1]).any())):
+        raise ValueError(f"expected batch_sizes that never grow, from at most {rows} rows; found {sizes.tolist()}")
+    return batch_sizes
+
+
+class _Arguments:
+    """Contiguous tensors kept alive, their addresses handed out; 0 for what is absent."""
+
+    def __init__(self) -> None:
+        self._kept: list[Tensor] = []
+
+    def address(self, tensor: Tensor | None) -> int:
+        if tensor is None:
+            return 0
+        tensor = tensor.contiguous()
+        self._kept.append(tensor)
+        return tensor.data_ptr()
+
+    def layout(self, cell: str, dtype: str, batch_sizes: Tensor, values: int, h_0: Tensor, units: int) -> tuple:
+        """The fields of struct Layout."""
+        directions, rows, states = h_0.shape
+        batch_sizes = _check_layout(batch_sizes, rows, values)
+        return (
+            *(cell, dtype, self.address(batch_sizes), batch_sizes.shape[0], values),
+            *(directions, rows, units, states, torch.get_num_threads()),
+        )
+
+    def parameters(self, tensors: Sequence[Tensor | None], numbers: Sequence[float]) -> tuple:
+        """The fields of struct Parameters."""
+        return (*map(self.address, tensors), *numbers)
+
+
+def _check_parameters(
+    cell: str,
+    stored: torch.dtype,
+    h_0: Tensor,
+    units: int,
+    values: int,
+    *,
+    weight_hh: Tensor,
+    weight_hr: Tensor | None,
+    rest: Mapping[str, tuple[Tensor | None, Sequence[int]]],
+    masks: Mapping[str, tuple[Tensor | None, int]],
+) -> None:
+    if stored not in _TYPES:
+        raise TypeError(f"expected tensors of float32, float64 or bfloat16; found {stored}")
+    directions, _, states = h_0.shape
+    weights = weight_hh.dtype if weight_hh.dtype == torch.int8 and stored == torch.float32 else stored
+    _check(
+        weights,
+        {
+            "weight_hh": (weight_hh, (directions, GATES[cell] * units, states)),
+            "weight_hr": (weight_hr, (directions, states, units)),
+        },
+    )
+    if states != units and (cell != "lstm" or weight_hr is None or states > units):
+        raise TypeError(f"expected as many states as units, or an LSTM's weight_hr for fewer; found {states}, {units}")
+    _check(_real(stored), rest)
+    for name, (mask, width) in masks.items():
+        _check(torch.bool, {name: (mask, (values, directions * width))})
+
+
+def _forward(
+    cell: str,
+    gates: Tensor,
+    weight_hh: Tensor,
+    scale_hh: Tensor | None,
+    weight_hr: Tensor | None,
+    scale_hr: Tensor | None,
+    bias_n: Tensor | None,
+    peephole: Tensor | None,
+    norm_hh: Tensor | None,
+    norm_c: Tensor | None,
+    h_0: Tensor,
+    c_0: Tensor | None,
+    dropout_mask: Tensor | None,
+    zoneout_h: Tensor | None,
+    zoneout_c: Tensor | None,
+    numbers: Sequence[float],
+    batch_sizes: Tensor,
+    training: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    made = _forward_fake(
+        *(cell, gates, weight_hh, scale_hh, weight_hr, scale_hr, bias_n, peephole, norm_hh, norm_c, h_0, c_0),
+        *(dropout_mask, zoneout_h, zoneout_c, numbers, batch_sizes, training),
+    )
+    output, h_n, c_n, saved, normalized, deviation = made
+    values, directions = gates.shape[:2]
+    rows, states = h_0.shape[1:]
+    units = gates.shape[2] // GATES[cell]
+    quantized = weight_hh.dtype == torch.int8
+    _check(gates.dtype, {"gates": (gates, (values, h_0.shape[0], GATES[cell] * units))})
+    if (cell == "lstm") != (c_0 is not None) or quantized != (scale_hh is not None):
+        raise TypeError("expected c_0 with an LSTM and scales with int8 weights, and neither without")
+    if quantized and (training or (weight_hr is None) != (scale_hr is None)):
+        raise TypeError("expected int8 weights in inference only, each matrix with its scales")
+    _check_parameters(
+        *(cell, gates.dtype, h_0, units, values),
+        weight_hh=weight_hh,
+        weight_hr=weight_hr,
+        rest={
+            "scale_hh": (scale_hh, (directions, GATES[cell] * units)),
+            "scale_hr": (scale_hr, (directions, states)),
+            "bias_n": (bias_n, (directions, units)),
+            "peephole": (peephole, (directions, 3, units)),
+            "norm_hh": (norm_hh, (directions, GATES[cell] * units)),
+            "norm_c": (norm_c, (directions, 2, units)),
+            "h_0": (h_0, (directions, rows, states)),
+            "c_0": (c_0, (directions, rows, units)),
+            "dropout_mask": (dropout_mask, (directions, rows, states)),
+        },
+        masks={"zoneout_h": (zoneout_h, states), "zoneout_c": (zoneout_c, units)},
+    )
+    a = _Arguments()
+    tensors = (weight_hh, scale_hh, weight_hr, scale_hr, bias_n, peephole, norm_hh, norm_c, dropout_mask, zoneout_h)
+    native.extension().forward(
+        a.layout(cell, "int8" if quantized else _TYPES[gates.dtype], batch_sizes, values, h_0, units),
+        a.parameters((*tensors, zoneout_c), numbers),
+        (
+            *map(a.address, (gates, h_0, c_0, output, h_n)),
+            *(a.address(made) if made.numel() else 0 for made in (c_n, saved, normalized, deviation)),
+        ),
+    )
+    return made
+
+
+def _forward_fake(
+    cell: str,
+    gates: Tensor,
+    weight_hh: Tensor,
+    scale_hh: Tensor | None,
+    weight_hr: Tensor | None,
+    scale_hr: Tensor | None,
+    bias_n: Tensor | None,
+    peephole: Tensor | None,
+    norm_hh: Tensor | None,
+    norm_c: Tensor | None,
+    h_0: Tensor,
+    c_0: Tensor | None,
+    dropout_mask: Tensor | None,
+    zoneout_h: Tensor | None,
+    zoneout_c: Tensor | None,
+    numbers: Sequence[float],
+    batch_sizes: Tensor,
+    training: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    values, directions, width = gates.shape
+    units = width // GATES[cell]
+    # A plain RNN's new state is its output, unless zoneout stands between them.
+    is_plain = cell.startswith("rnn") and zoneout_h is None and numbers[0] == 0
+    saved = values if training and not is_plain else 0
+    normalized = values if training and norm_hh is not None else 0
+    return (
+        gates.new_empty(values, directions * h_0.shape[2]),
+        h_0.new_empty(h_0.shape),
+        h_0.new_empty(0 if c_0 is None else c_0.shape),
+        gates.new_empty(saved, directions, saved_width(cell) * units),
+        gates.new_empty(normalized, directions, width),
+        h_0.new_empty(normalized, directions, 2),
+    )
+
+
+def _backward(
+    cell: str,
+    grad_output: Tensor,
+    grad_h_n: Tensor,
+    grad_c_n: Tensor | None,
+    saved: Tensor,
+    normalized: Tensor,
+    deviation: Tensor,
+    output: Tensor,
+    weight_hh: Tensor,
+    weight_hr: Tensor | None,
+    peephole: Tensor | None,
+    norm_hh: Tensor | None,
+    norm_c: Tensor | None,
+    h_0: Tensor,
+    c_0: Tensor | None,
+    dropout_mask: Tensor | None,
+    zoneout_h: Tensor | None,
+    zoneout_c: Tensor | None,
+    numbers: Sequence[float],
+    batch_sizes: Tensor,
+) -> tuple[Tensor, ...]:
+    made = _backward_fake(
+        *(cell, grad_output, grad_h_n, grad_c_n, saved, normalized, deviation, output, weight_hh, weight_hr, peephole),
+        *(norm_hh, norm_c, h_0, c_0, dropout_mask, zoneout_h, zoneout_c, numbers, batch_sizes),
+    )
+    directions, rows, states = h_0.shape
+    values = output.shape[0]
+    units = weight_hh.shape[1] // GATES[cell]
+    stored = output.dtype
+    saved_shape = (values, directions, saved_width(cell) * units)
+    normal_shape = (values, directions, GATES[cell] * units)
+    kept = {"saved": (saved if saved.numel() else None, saved_shape), "output": (output, (values, directions * states))}
+    kept |= {"grad_output": (grad_output, output.shape)}
+    if norm_hh is not None:
+        kept["normalized"] = (normalized, normal_shape)
+    _check(stored, kept)
+    if values and not saved.numel() and not cell.startswith("rnn"):
+        raise TypeError("expected what the forward pass saved in training; found nothing")
+    _check_parameters(
+        *(cell, stored, h_0, units, values),
+        weight_hh=weight_hh,
+        weight_hr=weight_hr,
+        rest={
+            "grad_h_n": (grad_h_n, h_0.shape),
+            "grad_c_n": (grad_c_n, (directions, rows, units)),
+            "deviation": (None if norm_hh is None else deviation, (values, directions, 2)),
+            "peephole": (peephole, (directions, 3, units)),
+            "norm_hh": (norm_hh, (directions, GATES[cell] * units)),
+            "norm_c": (norm_c, (directions, 2, units)),
+            "h_0": (h_0, h_0.shape),
+            "c_0": (c_0, (directions, rows, units)),
+            "dropout_mask": (dropout_mask, h_0.shape),
+        },
+        masks={"zoneout_h": (zoneout_h, states), "zoneout_c": (zoneout_c, units)},
+    )
+    a = _Arguments()
+    tensors = (weight_hh, None, weight_hr, None, None, peephole, norm_hh, norm_c, dropout_mask, zoneout_h, zoneout_c)
+
+    def present(tensor: Tensor) -> int:
+        return a.address(tensor) if tensor.numel() else 0
+
+    grad_gates, previous, grad_product, grad_projected, before_projection, grad_h_0, *rows_sums = made
+    native.extension().backward(
+        a.layout(cell, _TYPES[stored], batch_sizes, values, h_0, units),
+        a.parameters(tensors, numbers),
+        (
+            *map(a.address, (grad_output, grad_h_n, grad_c_n)),
+            *map(present, (saved, normalized, deviation)),
+            *map(a.address, (output, h_0, c_0, grad_gates)),
+            *map(present, (grad_product, grad_projected)),
+            a.address(previous),
+            present(before_projection),
+            a.address(grad_h_0),
+            *map(present, rows_sums),
+        ),
+    )
+    return made
+
+
+def _backward_fake(
+    cell: str,
+    grad_output: Tensor,
+    grad_h_n: Tensor,
+    grad_c_n: Tensor | None,
+    saved: Tensor,
+    normalized: Tensor,
+    deviation: Tensor,
+    output: Tensor,
+    weight_hh: Tensor,
+    weight_hr: Tensor | None,
+    peephole: Tensor | None,
+    norm_hh: Tensor | None,
+    norm_c: Tensor | None,
+    h_0: Tensor,
+    c_0: Tensor | None,
+    dropout_mask: Tensor | None,
+    zoneout_h: Tensor | None,
+    zoneout_c: Tensor | None,
+    numbers: Sequence[float],
+    batch_sizes: Tensor,
+) -> tuple[Tensor, ...]:
+    directions, rows, states = h_0.shape
+    values = output.shape[0]
+    width = weight_hh.shape[1]
+    units = width // GATES[cell]
+    projected = 0 if weight_hr is None else values
+    return (
+        output.new_empty(values, directions, _gradient_width(cell) * units),
+        output.new_empty(values, directions, states),
+        output.new_empty(0 if norm_hh is None else values, directions, width),
+        output.new_empty(projected, directions, states),
+        output.new_empty(projected, directions, units),
+        h_0.new_empty(h_0.shape),
+        h_0.new_empty(directions, 0 if c_0 is None else rows, units),
+        h_0.new_empty(directions, 0 if peephole is None else rows, 3, units),
+        h_0.new_empty(directions, 0 if norm_c is None else rows, 2, units),
+    )
+
+
+# How vmap folds: for each argument the dimension of its rows, None where it has none and may not be mapped.
+_FORWARD_ROWS = (None, 0, *[None] * 8, 1, 1, 1, 0, 0, None, None, None)
+_FORWARD_MADE = (0, 1, 1, 0, 0, 0)
+_BACKWARD_ROWS = (None, 0, 1, 1, 0, 0, 0, 0, *[None] * 5, 1, 1, 1, 0, 0, None, None)
+_BACKWARD_MADE = (0, 0, 0, 0, 0, 1, 1, 1, 1)
+
+
+def _fold(tensor: Tensor, vmap_dim: int | None, size: int, rows_dim: int) -> Tensor:
+    """Fold the mapped dimension into the rows, behind them, so that the rows alive stay a prefix."""
+    if vmap_dim is None:
+        mapped = tensor.unsqueeze(rows_dim + 1)
+        mapped = mapped.expand(*mapped.shape[: rows_dim + 1], size, *mapped.shape[rows_dim + 2 :])
+    else:
+        mapped = tensor.movedim(vmap_dim, rows_dim + 1)
+    return mapped.flatten(rows_dim, rows_dim + 1)
+
+
+def _vmap_rule(op_name: str, rows_dims: Sequence[int | None], made_dims: Sequence[int], batch_sizes_at: int) -> Any:
+    def rule(info: Any, in_dims: tuple, *args: Any) -> tuple[Any, Any]:
+        size = info.batch_size
+        folded = []
+        for at, (arg, dim, rows_dim) in enumerate(zip(args, in_dims, rows_dims, strict=True)):
+            if rows_dim is None and isinstance(dim, int):
+                raise ValueError("vmap over weights or lengths is not supported; map over inputs and states")
+            if rows_dim is not None and isinstance(arg, Tensor):
+                folded.append(_fold(arg, dim, size, rows_dim))
+            else:
+                folded.append(arg * size if at == batch_sizes_at else arg)
+        made = getattr(torch.ops.tidegate, op_name)(*folded)
+        return tuple(
+            t.unflatten(dim, (-1, size)) if t.numel() else t.unsqueeze(0).expand(size, *t.shape)
+            for t, dim in zip(made, made_dims, strict=True)
+        ), tuple(dim + 1 if t.numel() else 0 for t, dim in zip(made, made_dims, strict=True))
+
+    return rule
+
+
+# library.define and impl have half the overhead of custom_op.
+_library = torch.library.Library("tidegate", "FRAGMENT")
+_library.define(
+    "recurrent_forward(str cell, Tensor gates, Tensor weight_hh, Tensor? scale_hh, Tensor? weight_hr, Tensor? scale_hr,"
+    " Tensor? bias_n, Tensor? peephole, Tensor? norm_hh, Tensor? norm_c, Tensor h_0, Tensor? c_0, Tensor? dropout_mask,"
+    " Tensor? zoneout_h, Tensor? zoneout_c, float[] numbers, Tensor batch_sizes, bool training)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
+_library.define(
+    "recurrent_backward(str cell, Tensor grad_output, Tensor grad_h_n, Tensor? grad_c_n, Tensor saved,"
+    " Tensor normalized, Tensor deviation, Tensor output, Tensor weight_hh, Tensor? weight_hr, Tensor? peephole,"
+    " Tensor? norm_hh, Tensor? norm_c, Tensor h_0, Tensor? c_0, Tensor? dropout_mask, Tensor? zoneout_h,"
+    " Tensor? zoneout_c, float[] numbers, Tensor batch_sizes)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
+for _name, _impl, _fake, _vmap in (
+    ("recurrent_forward", _forward, _forward_fake, _vmap_rule("recurrent_forward", _FORWARD_ROWS, _FORWARD_MADE, 16)),
+    (
+        "recurrent_backward",
+        _backward,
+        _backward_fake,
+        _vmap_rule("recurrent_backward", _BACKWARD_ROWS, _BACKWARD_MADE, 19),
+    ),
+):
+    _library.impl(_name, _impl, "CPU")
+    torch.library.register_fake(f"tidegate::{_name}", _fake, lib=_library)
+    torch.library.register_vmap(f"tidegate::{_name}", _vmap, lib=_library)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tidegate.training.averaging import WeightAverage
+from tidegate.training.fit import FitResult, fit
+from training.test_fit import Interrupting, assert_same, train
+from training.toy import toy_batches, toy_network, toy_settings
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[list[Tensor]]:
+    """The weights after each step of training."""
+    seen: list[list[Tensor]] = []
+    update = WeightAverage.on_train_batch_end
+
+    def watched(self: WeightAverage, *arguments: Any) -> None:
+        seen.append([weight.detach().clone() for weight in self.network.parameters()])
+        update(self, *arguments)
+
+    monkeypatch.setattr(WeightAverage, "on_train_batch_end", watched)
+    return seen
+
+
+def test_the_average_by_hand(steps: list[list[Tensor]]) -> None:
+    network = toy_network()
+    result = fit(network, toy_batches(), None, toy_settings(max_epochs=3, ema_decay=0.5))
+    assert len(steps) == 3 * len(toy_batches())
+    assert result.best_epoch == 3
+    expected = steps[0]
+    for number, weights in enumerate(steps[1:], 2):
+        decay = min(0.5, number / (number + 9))
+        expected = [decay * old + (1 - decay) * new for old, new in zip(expected, weights, strict=True)]
+    for found, average, last in zip(network.parameters(), expected, steps[-1], strict=True):
+        torch.testing.assert_close(found.detach(), average)
+        assert not torch.allclose(found, last)
+
+
+def test_training_itself_is_the_same_with_an_average(steps: list[list[Tensor]]) -> None:
+    fast, _ = train(max_epochs=3, ema_decay=1e-9)  # the average is the last weights
+    slow, _ = train(max_epochs=3, ema_decay=0.99)
+    plain, _ = train(max_epochs=3)
+    half = len(steps) // 2
+    for first, second in zip(steps[:half], steps[half:], strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+    torch.testing.assert_close(fast.state_dict(), plain.state_dict(), atol=1e-6, rtol=1e-6)
+    assert not torch.allclose(slow.embedding.weight, plain.embedding.weight)
+
+
+def test_validation_judges_the_average() -> None:
+    network, result = train(max_epochs=4, ema_decay=0.9, monitor="loss")
+    best = result.history[result.best_epoch - 1]
+    network.eval()
+    sums = {"loss": torch.zeros(2), "accuracy": torch.zeros(2)}
+    with torch.no_grad():
+        for batch in toy_batches(30, 1, shuffle=False).epoch(0):
+            for name, pair in network.measure(batch).items():
+                sums[name] += torch.stack(pair)
+    for name, (total, count) in sums.items():
+        assert best[f"validation_{name}"] == pytest.approx((total / count).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("stopped_in", [1, 3])
+def test_a_resumed_run_goes_on_with_its_average(stopped_in: int, tmp_path: Path) -> None:
+    unbroken = train(ema_decay=0.9)
+
+    def fail() -> None:
+        raise RuntimeError("the machine is gone")
+
+    broken = Interrupting(toy_batches(), stopped_in, fail)
+    validation = toy_batches(30, 1, shuffle=False)
+    with pytest.raises(RuntimeError, match="the machine is gone"):
+        fit(toy_network(), broken, validation, toy_settings(ema_decay=0.9), run_folder=tmp_path)
+    resumed = train(toy_network(seed=5), run_folder=tmp_path, resume=True, ema_decay=0.9)
+    assert_same(resumed, unbroken)
+    # A run that is finished gives its best average back.
+    assert_same(train(toy_network(seed=5), run_folder=tmp_path, resume=True, ema_decay=0.9), unbroken)
+
+
+def test_ctrl_c_keeps_the_best_average() -> None:
+    network = toy_network()
+    source = Interrupting(toy_batches(), 3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    result = fit(network, source, toy_batches(30, 1, shuffle=False), toy_settings(ema_decay=0.9))
+    assert result.interrupted
+    expected = train(max_epochs=3, ema_decay=0.9)
+    assert_same((network, FitResult(result.history, result.best_epoch, False)), expected)
