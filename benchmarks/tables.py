@@ -35,9 +35,9 @@ the command that printed it; `benchmarks/results` keeps the records, and `python
 
 The baseline is TF-IDF with logistic regression over tidegate's tokens (`reporting/compare.py`): words and word pairs,
 for Chinese characters and character pairs, and it is printed beside every run's own result. **It is strong:** where a
-network learns its word vectors from a few thousand texts alone, as in these recipes, it does not beat the baseline, and
-the reports say so. One standard error of a single run, from the size of the test set, is 1.3 points on the English
-reviews, 1.0 on the Chinese and 0.2 on IMDb.
+network starts from random word vectors and has a few thousand texts alone, as in the English recipes, it does not beat
+the baseline, and the reports say so. One standard error of a single run, from the size of the test set, is 1.3 points
+on the English reviews, 1.0 on the Chinese and 0.2 on IMDb.
 {remarks}
 Times are of whole runs (reading, training, baseline, report) on the machine of [performance.md](performance.md).
 """

@@ -69,6 +69,16 @@ tidegate::Layout layout_of(const nb::tuple& tuple) {
   l.units = f.number<int>();
   l.states = f.number<int>();
   l.threads = f.number<int>();
+  std::int64_t sum = 0, most = l.rows;
+  for (std::int64_t t = 0; t < l.steps; ++t) {
+    if (l.batch_sizes[t] < 0 || l.batch_sizes[t] > most)
+      throw std::invalid_argument("expected batch_sizes that never grow, from no more than the rows; found " +
+                                  std::to_string(l.batch_sizes[t]) + " at step " + std::to_string(t));
+    sum += most = l.batch_sizes[t];
+  }
+  if (sum != l.values)
+    throw std::invalid_argument("expected batch_sizes that add up to the " + std::to_string(l.values) + " values; found " +
+                                std::to_string(sum));
   return l;
 }
 
@@ -186,6 +196,7 @@ NB_MODULE(_native, m) {
         "Its gradients: addresses and sizes as the structs Layout, Parameters and Backward of kernels.h have them.");
   bind_step(m);
   bind_crf(m);
+  bind_pool(m);
 
   // The variable of the environment is read once, at import; a wrong name stops the import with its reason.
   if (const char* forced = std::getenv("TIDEGATE_ISA")) set_isa(forced);

@@ -15,5 +15,6 @@ Type type_named(const std::string& name);
 
 void bind_step(nanobind::module_& m);
 void bind_crf(nanobind::module_& m);
+void bind_pool(nanobind::module_& m);
 
 }  // namespace tidegate::bindings

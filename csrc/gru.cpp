@@ -57,12 +57,12 @@ template <class T> class GruForward : public ForwardPass<T> {
     this->enter(share);
     share.meet();
     for (std::int64_t i = 0; i < l_.steps; ++i) {
-      const std::int64_t t = walk_.step(i);
+      const Step s = walk_.step(i);
       const Real* from = this->states_[i % 2];
       Real* to = this->states_[(i + 1) % 2];
-      const int alive = walk_.alive(t);
+      const int alive = s.alive;
       const auto in = this->inputs(share, alive, from, Ps_, H_, true, this->inputs_);
-      before_ ? reset_before(share, t, alive, in, packed, from, to) : reset_after(share, t, alive, in, packed, from, to);
+      before_ ? reset_before(share, s, alive, in, packed, from, to) : reset_after(share, s, alive, in, packed, from, to);
       share.meet();
     }
   }
@@ -72,7 +72,7 @@ template <class T> class GruForward : public ForwardPass<T> {
     return static_cast<std::size_t>(unit_blocks<Real>(units)) * 2 * Product::panel_bytes(units);
   }
 
-  void reset_after(const Share& share, std::int64_t t, int alive, const Inputs<Product>& in, const char* packed,
+  void reset_after(const Share& share, const Step& s, int alive, const Inputs<Product>& in, const char* packed,
                    const Real* from, Real* to) const {
     const bool normalises = p_.norm_hh != nullptr;
     products<3, Product>(share, alive, unit_blocks<Real>(H_), in, packed, H_,
@@ -80,36 +80,37 @@ template <class T> class GruForward : public ForwardPass<T> {
                            if (normalises) return this->keep(row, rows, block, blocks, 0, 3, tile);
                            for (int m = 0; m < rows; ++m)
                              for (int b = 0; b < blocks; ++b, tile += 3 * kWidth)
-                               after(t, row + m, (block + b) * kWidth, load<Real>(tile), load<Real>(tile + kWidth),
+                               after(s, row + m, (block + b) * kWidth, load<Real>(tile), load<Real>(tile + kWidth),
                                      load<Real>(tile + 2 * kWidth), from, to);
-                         });
+                         },
+                         [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 0, 3, block, blocks); });
     if (!normalises) return;
     share.meet();
     share.for_each_row(alive, [&](int row) {
-      const Moments<Real> found = this->moments_of(t, row, 0, 3, 0);
+      const Moments<Real> found = this->moments_of(s, row, 0, 3, 0);
       this->for_my_units(share, H_, [&](int unit) {
-        after(t, row, unit, this->normal(t, row, 0, unit, found), this->normal(t, row, 1, unit, found),
-              this->normal(t, row, 2, unit, found), from, to);
+        after(s, row, unit, this->normal(s, row, 0, unit, found), this->normal(s, row, 1, unit, found),
+              this->normal(s, row, 2, unit, found), from, to);
       });
     });
   }
 
-  TIDEGATE_INLINE void after(std::int64_t t, int row, int unit, V of_r, V of_z, V of_n, const Real* from, Real* to) const {
-    const V r = sigmoid(this->gate(t, row, 0, unit) + of_r);
-    const V z = sigmoid(this->gate(t, row, 1, unit) + of_z);
+  TIDEGATE_INLINE void after(const Step& s, int row, int unit, V of_r, V of_z, V of_n, const Real* from, Real* to) const {
+    const V r = sigmoid(this->gate(s, row, 0, unit) + of_r);
+    const V z = sigmoid(this->gate(s, row, 1, unit) + of_z);
     if (p_.bias_n != nullptr) of_n += this->parameter(p_.bias_n, 0, 1, unit);
-    const V n = tanh(multiply_add(r, of_n, this->gate(t, row, 2, unit)));
+    const V n = tanh(multiply_add(r, of_n, this->gate(s, row, 2, unit)));
     const V h = load<Real>(from + static_cast<std::int64_t>(row) * Ps_ + unit);
     if (a_.saved != nullptr) {
-      this->save(t, row, 0, 4, unit, r);
-      this->save(t, row, 1, 4, unit, z);
-      this->save(t, row, 2, 4, unit, n);
-      this->save(t, row, 3, 4, unit, of_n);
+      this->save(s, row, 0, 4, unit, r);
+      this->save(s, row, 1, 4, unit, z);
+      this->save(s, row, 2, 4, unit, n);
+      this->save(s, row, 3, 4, unit, of_n);
     }
-    this->emit(t, row, unit, multiply_add(z, h - n, n), from, to);
+    this->emit(s, row, unit, multiply_add(z, h - n, n), from, to);
   }
 
-  void reset_before(const Share& share, std::int64_t t, int alive, const Inputs<Product>& in, const char* packed,
+  void reset_before(const Share& share, const Step& s, int alive, const Inputs<Product>& in, const char* packed,
                     const Real* from, Real* to) const {
     const bool normalises = p_.norm_hh != nullptr;
     products<2, Product>(share, alive, unit_blocks<Real>(H_), in, packed, H_,
@@ -117,14 +118,15 @@ template <class T> class GruForward : public ForwardPass<T> {
                            if (normalises) return this->keep(row, rows, block, blocks, 0, 2, tile);
                            for (int m = 0; m < rows; ++m)
                              for (int b = 0; b < blocks; ++b, tile += 2 * kWidth)
-                               gates(t, row + m, (block + b) * kWidth, load<Real>(tile), load<Real>(tile + kWidth), from);
-                         });
+                               gates(s, row + m, (block + b) * kWidth, load<Real>(tile), load<Real>(tile + kWidth), from);
+                         },
+                         [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 0, 2, block, blocks); });
     share.meet();
     if (normalises) {
       share.for_each_row(alive, [&](int row) {
-        const Moments<Real> found = this->moments_of(t, row, 0, 2, 0);
+        const Moments<Real> found = this->moments_of(s, row, 0, 2, 0);
         this->for_my_units(share, H_, [&](int unit) {
-          gates(t, row, unit, this->normal(t, row, 0, unit, found), this->normal(t, row, 1, unit, found), from);
+          gates(s, row, unit, this->normal(s, row, 0, unit, found), this->normal(s, row, 1, unit, found), from);
         });
       });
       share.meet();
@@ -135,38 +137,39 @@ template <class T> class GruForward : public ForwardPass<T> {
                            if (normalises) return this->keep(row, rows, block, blocks, 2, 1, tile);
                            for (int m = 0; m < rows; ++m)
                              for (int b = 0; b < blocks; ++b, tile += kWidth)
-                               candidate(t, row + m, (block + b) * kWidth, load<Real>(tile), from, to);
-                         });
+                               candidate(s, row + m, (block + b) * kWidth, load<Real>(tile), from, to);
+                         },
+                         [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 2, 1, block, blocks); });
     if (!normalises) return;
     share.meet();
     share.for_each_row(alive, [&](int row) {
-      const Moments<Real> found = this->moments_of(t, row, 2, 1, 1);
+      const Moments<Real> found = this->moments_of(s, row, 2, 1, 1);
       this->for_my_units(
-          share, H_, [&](int unit) { candidate(t, row, unit, this->normal(t, row, 2, unit, found), from, to); });
+          share, H_, [&](int unit) { candidate(s, row, unit, this->normal(s, row, 2, unit, found), from, to); });
     });
   }
 
   // r and z; r * h and z wait for the candidate.
-  TIDEGATE_INLINE void gates(std::int64_t t, int row, int unit, V of_r, V of_z, const Real* from) const {
+  TIDEGATE_INLINE void gates(const Step& s, int row, int unit, V of_r, V of_z, const Real* from) const {
     const std::int64_t at = static_cast<std::int64_t>(row) * Ps_ + unit;
-    const V r = sigmoid(this->gate(t, row, 0, unit) + of_r);
-    const V z = sigmoid(this->gate(t, row, 1, unit) + of_z);
+    const V r = sigmoid(this->gate(s, row, 0, unit) + of_r);
+    const V z = sigmoid(this->gate(s, row, 1, unit) + of_z);
     V h = load<Real>(from + at);
     if (const Real* mask = this->dropout_mask(row)) h *= load_lanes(mask + unit, this->lanes_of(unit, H_));
     store<Real>(reset_ + at, r * h);
     store<Real>(update_ + at, z);
     if (a_.saved != nullptr) {
-      this->save(t, row, 0, 3, unit, r);
-      this->save(t, row, 1, 3, unit, z);
+      this->save(s, row, 0, 3, unit, r);
+      this->save(s, row, 1, 3, unit, z);
     }
   }
 
-  TIDEGATE_INLINE void candidate(std::int64_t t, int row, int unit, V of_n, const Real* from, Real* to) const {
+  TIDEGATE_INLINE void candidate(const Step& s, int row, int unit, V of_n, const Real* from, Real* to) const {
     const std::int64_t at = static_cast<std::int64_t>(row) * Ps_ + unit;
-    const V n = tanh(this->gate(t, row, 2, unit) + of_n);
+    const V n = tanh(this->gate(s, row, 2, unit) + of_n);
     const V h = load<Real>(from + at), z = load<Real>(update_ + at);
-    if (a_.saved != nullptr) this->save(t, row, 2, 3, unit, n);
-    this->emit(t, row, unit, multiply_add(z, h - n, n), from, to);
+    if (a_.saved != nullptr) this->save(s, row, 2, 3, unit, n);
+    this->emit(s, row, unit, multiply_add(z, h - n, n), from, to);
   }
 
   const bool before_;
@@ -220,13 +223,13 @@ template <class T> class GruBackward : public BackwardPass<T> {
   void run(const Share& share, const char* packed) const {
     this->enter(share);
     for (std::int64_t i = l_.steps - 1; i >= 0; --i) {
-      const std::int64_t t = walk_.step(i);
-      const int alive = walk_.alive(t);
+      const Step s = walk_.step(i);
+      const int alive = s.alive;
       share.for_each_row(alive, [&](int row) {
-        this->for_my_units(share, H_, [&](int unit) { derivative(t, row, unit); });
+        this->for_my_units(share, H_, [&](int unit) { derivative(s, row, unit); });
       });
       share.meet();
-      before_ ? back_before(share, t, alive, packed) : back_after(share, t, alive, packed);
+      before_ ? back_before(share, s, alive, packed) : back_after(share, s, alive, packed);
     }
   }
 
@@ -235,48 +238,48 @@ template <class T> class GruBackward : public BackwardPass<T> {
     return static_cast<std::size_t>(unit_blocks<Real>(units)) * Product::panel_bytes(units);
   }
 
-  TIDEGATE_INLINE void derivative(std::int64_t t, int row, int unit) const {
-    const V r = this->saved(t, row, 0, unit), z = this->saved(t, row, 1, unit), n = this->saved(t, row, 2, unit);
-    const V h = this->keep_previous(t, row, unit);
-    const auto of = this->of_state(t, row, unit);
+  TIDEGATE_INLINE void derivative(const Step& s, int row, int unit) const {
+    const V r = this->saved(s, row, 0, unit), z = this->saved(s, row, 1, unit), n = this->saved(s, row, 2, unit);
+    const V h = this->keep_previous(s, row, unit);
+    const auto of = this->of_state(s, row, unit);
     const V dz = of.state * (h - n) * z * (1 - z);
     const V dn = of.state * (1 - z) * (1 - n * n);
     this->carry(row, unit, of.direct + of.state * z);
     if (before_) {
-      this->grad_gate(t, row, 1, 3, unit, dz);
-      this->grad_gate(t, row, 2, 3, unit, dn);
+      this->grad_gate(s, row, 1, 3, unit, dz);
+      this->grad_gate(s, row, 2, 3, unit, dn);
     } else {
-      const V product = this->saved(t, row, 3, unit);
-      this->grad_gate(t, row, 0, 4, unit, dn * r);
-      this->grad_gate(t, row, 1, 4, unit, dn * product * r * (1 - r));
-      this->grad_gate(t, row, 2, 4, unit, dz);
-      this->grad_gate(t, row, 3, 4, unit, dn);
+      const V product = this->saved(s, row, 3, unit);
+      this->grad_gate(s, row, 0, 4, unit, dn * r);
+      this->grad_gate(s, row, 1, 4, unit, dn * product * r * (1 - r));
+      this->grad_gate(s, row, 2, 4, unit, dz);
+      this->grad_gate(s, row, 3, 4, unit, dn);
     }
   }
 
-  void back_after(const Share& share, std::int64_t t, int alive, const char* packed) const {
+  void back_after(const Share& share, const Step& s, int alive, const char* packed) const {
     const bool normalises = p_.norm_hh != nullptr;
-    if (normalises) this->through_norm(share, t, alive, 0, 3, 0, 4, [](int gate) { return gate == 2 ? 0 : gate + 1; });
-    this->multiply(share, t, alive, normalises ? a_.grad_product : a_.grad_gates, (normalises ? 3 : 4) * H_, 0, 3 * H_,
+    if (normalises) this->through_norm(share, s, alive, 0, 3, 0, 4, [](int gate) { return gate == 2 ? 0 : gate + 1; });
+    this->multiply(share, s, alive, normalises ? a_.grad_product : a_.grad_gates, (normalises ? 3 : 4) * H_, 0, 3 * H_,
                    packed, H_, [&](int row, int unit, V v) { this->add_to_carry(row, unit, v, true); });
   }
 
   // d(r * h) = dn W_hn gives the reset gate's gradient; then r and z go back through theirs.
-  void back_before(const Share& share, std::int64_t t, int alive, const char* packed) const {
+  void back_before(const Share& share, const Step& s, int alive, const char* packed) const {
     const auto same = [](int gate) { return gate; };
     const bool normalises = p_.norm_hh != nullptr;
-    if (normalises) this->through_norm(share, t, alive, 2, 1, 1, 3, same);
+    if (normalises) this->through_norm(share, s, alive, 2, 1, 1, 3, same);
     void* grads = normalises ? a_.grad_product : a_.grad_gates;
-    this->multiply(share, t, alive, grads, 3 * H_, 2 * H_, H_, packed, H_, [&](int row, int unit, V v) {
+    this->multiply(share, s, alive, grads, 3 * H_, 2 * H_, H_, packed, H_, [&](int row, int unit, V v) {
       const int lanes = this->lanes_of(unit, H_);
-      const V r = this->saved(t, row, 0, unit);
-      const V h = load_lanes(this->template value<Stored>(a_.previous, t, row, H_) + unit, lanes);
-      this->grad_gate(t, row, 0, 3, unit, v * h * r * (1 - r));
+      const V r = this->saved(s, row, 0, unit);
+      const V h = load_lanes(this->template value<Stored>(a_.previous, s, row, H_) + unit, lanes);
+      this->grad_gate(s, row, 0, 3, unit, v * h * r * (1 - r));
       this->add_to_carry(row, unit, v * r, true);
     });
     share.meet();
-    if (normalises) this->through_norm(share, t, alive, 0, 2, 0, 3, same);
-    this->multiply(share, t, alive, grads, 3 * H_, 0, 2 * H_, packed + gates_offset(H_), H_,
+    if (normalises) this->through_norm(share, s, alive, 0, 2, 0, 3, same);
+    this->multiply(share, s, alive, grads, 3 * H_, 0, 2 * H_, packed + gates_offset(H_), H_,
                    [&](int row, int unit, V v) { this->add_to_carry(row, unit, v, true); });
   }
 

@@ -77,31 +77,32 @@ template <class T> class LstmForward : public ForwardPass<T> {
     });
     share.meet();
     for (std::int64_t i = 0; i < l_.steps; ++i) {
-      const std::int64_t t = walk_.step(i);
+      const Step s = walk_.step(i);
       const Real* from = this->states_[i % 2];
       Real* to = this->states_[(i + 1) % 2];
-      const int alive = walk_.alive(t);
+      const int alive = s.alive;
       const auto in = this->inputs(share, alive, from, Ps_, P_, true, this->inputs_);
       products<4, Product>(share, alive, unit_blocks<Real>(H_), in, packed, P_,
                            [&](int row, int rows, int block, int blocks, const Real* tile) {
                              if (normalises) return this->keep(row, rows, block, blocks, 0, 4, tile);
                              for (int m = 0; m < rows; ++m)
                                for (int b = 0; b < blocks; ++b, tile += 4 * kWidth)
-                                 cell(t, row + m, (block + b) * kWidth, load<Real>(tile), load<Real>(tile + kWidth),
+                                 cell(s, row + m, (block + b) * kWidth, load<Real>(tile), load<Real>(tile + kWidth),
                                       load<Real>(tile + 2 * kWidth), load<Real>(tile + 3 * kWidth), from, to);
-                           });
+                           },
+                         [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 0, 4, block, blocks); });
       if (normalises) {
         share.meet();
         share.for_each_row(alive, [&](int row) {
-          const Moments<Real> found = this->moments_of(t, row, 0, 4, 0);
+          const Moments<Real> found = this->moments_of(s, row, 0, 4, 0);
           this->for_my_units(share, H_, [&](int unit) {
-            cell(t, row, unit, this->normal(t, row, 0, unit, found), this->normal(t, row, 1, unit, found),
-                 this->normal(t, row, 2, unit, found), this->normal(t, row, 3, unit, found), from, to);
+            cell(s, row, unit, this->normal(s, row, 0, unit, found), this->normal(s, row, 1, unit, found),
+                 this->normal(s, row, 2, unit, found), this->normal(s, row, 3, unit, found), from, to);
           });
         });
       }
-      if (p_.norm_c != nullptr) expose_normal(share, t, alive, from, to);
-      if (projects(l_)) project(share, t, alive, packed + projection_offset(l_), from, to);
+      if (p_.norm_c != nullptr) expose_normal(share, s, alive, from, to);
+      if (projects(l_)) project(share, s, alive, packed + projection_offset(l_), from, to);
       share.meet();
     }
   }
@@ -111,51 +112,51 @@ template <class T> class LstmForward : public ForwardPass<T> {
     return static_cast<std::size_t>(unit_blocks<Real>(l.units)) * 4 * Product::panel_bytes(l.states);
   }
 
-  TIDEGATE_INLINE void cell(std::int64_t t, int row, int unit, V of_i, V of_f, V of_g, V of_o, const Real* from,
+  TIDEGATE_INLINE void cell(const Step& s, int row, int unit, V of_i, V of_f, V of_g, V of_o, const Real* from,
                             Real* to) const {
     const std::int64_t at = static_cast<std::int64_t>(row) * Hs_ + unit;
     const bool peeps = p_.peephole != nullptr;
     const V c = load<Real>(memory_ + at);
-    of_i += this->gate(t, row, 0, unit);
-    of_f += this->gate(t, row, 1, unit);
-    of_o += this->gate(t, row, 3, unit);
+    of_i += this->gate(s, row, 0, unit);
+    of_f += this->gate(s, row, 1, unit);
+    of_o += this->gate(s, row, 3, unit);
     if (peeps) {
       of_i = multiply_add(this->parameter(p_.peephole, 0, 3, unit), c, of_i);
       of_f = multiply_add(this->parameter(p_.peephole, 1, 3, unit), c, of_f);
     }
-    const V i = sigmoid(of_i), f = sigmoid(of_f), g = tanh(this->gate(t, row, 2, unit) + of_g);
+    const V i = sigmoid(of_i), f = sigmoid(of_f), g = tanh(this->gate(s, row, 2, unit) + of_g);
     const V candidate = multiply_add(f, c, i * g);
     if (peeps) of_o = multiply_add(this->parameter(p_.peephole, 2, 3, unit), candidate, of_o);
     const V o = sigmoid(of_o);
     V kept = candidate;
     if (this->zones_c())
-      kept = candidate + this->kept(p_.zoneout_c, p_.zoneout_rate_c, t, row, unit, H_) * (c - candidate);
+      kept = candidate + this->kept(p_.zoneout_c, p_.zoneout_rate_c, s, row, unit, H_) * (c - candidate);
     store<Real>(memory_ + at, kept);
-    if (row >= walk_.alive(walk_.after(t)))
+    if (row >= s.alive_after)
       store_lanes(this->row_of(static_cast<Real*>(a_.c_n), row, H_) + unit, kept, this->lanes_of(unit, H_));
     if (a_.saved != nullptr) {
-      this->save(t, row, 0, 5, unit, i);
-      this->save(t, row, 1, 5, unit, f);
-      this->save(t, row, 2, 5, unit, g);
-      this->save(t, row, 3, 5, unit, o);
-      this->save(t, row, 4, 5, unit, kept);
+      this->save(s, row, 0, 5, unit, i);
+      this->save(s, row, 1, 5, unit, f);
+      this->save(s, row, 2, 5, unit, g);
+      this->save(s, row, 3, 5, unit, o);
+      this->save(s, row, 4, 5, unit, kept);
     }
     if (p_.norm_c != nullptr) {
       store<Real>(candidate_ + at, candidate);
       store<Real>(open_ + at, o);
     } else {
-      expose(t, row, unit, o * tanh(candidate), from, to);
+      expose(s, row, unit, o * tanh(candidate), from, to);
     }
   }
 
-  TIDEGATE_INLINE void expose(std::int64_t t, int row, int unit, V h, const Real* from, Real* to) const {
+  TIDEGATE_INLINE void expose(const Step& s, int row, int unit, V h, const Real* from, Real* to) const {
     if (projects(l_))
       store<Real>(exposed_ + static_cast<std::int64_t>(row) * Hs_ + unit, h);
     else
-      this->emit(t, row, unit, h, from, to);
+      this->emit(s, row, unit, h, from, to);
   }
 
-  void expose_normal(const Share& share, std::int64_t t, int alive, const Real* from, Real* to) const {
+  void expose_normal(const Share& share, const Step& s, int alive, const Real* from, Real* to) const {
     share.meet();
     share.for_each_row(alive, [&](int row) {
       const Real* candidate = candidate_ + static_cast<std::int64_t>(row) * Hs_;
@@ -163,20 +164,21 @@ template <class T> class LstmForward : public ForwardPass<T> {
       this->for_my_units(share, H_, [&](int unit) {
         const V x = (load<Real>(candidate + unit) - found.mean) * found.inverse_deviation;
         const V y = multiply_add(x, this->parameter(p_.norm_c, 0, 2, unit), this->parameter(p_.norm_c, 1, 2, unit));
-        expose(t, row, unit, load<Real>(open_ + static_cast<std::int64_t>(row) * Hs_ + unit) * tanh(y), from, to);
+        expose(s, row, unit, load<Real>(open_ + static_cast<std::int64_t>(row) * Hs_ + unit) * tanh(y), from, to);
       });
     });
   }
 
-  void project(const Share& share, std::int64_t t, int alive, const char* packed, const Real* from, Real* to) const {
+  void project(const Share& share, const Step& s, int alive, const char* packed, const Real* from, Real* to) const {
     share.meet();
     const auto in = this->inputs(share, alive, exposed_, Hs_, H_, false, exposed_inputs_);
     products<1, Product>(share, alive, unit_blocks<Real>(P_), in, packed, H_,
                          [&](int row, int rows, int block, int blocks, const Real* tile) {
                            for (int m = 0; m < rows; ++m)
                              for (int b = 0; b < blocks; ++b, tile += kWidth)
-                               this->emit(t, row + m, (block + b) * kWidth, load<Real>(tile), from, to);
-                         });
+                               this->emit(s, row + m, (block + b) * kWidth, load<Real>(tile), from, to);
+                         },
+                         no_prefetch);
   }
 
   Real* memory_;               // c
@@ -237,22 +239,22 @@ template <class T> class LstmBackward : public BackwardPass<T> {
     this->enter(share);
     const bool normalises = p_.norm_hh != nullptr;
     for (std::int64_t step = l_.steps - 1; step >= 0; --step) {
-      const std::int64_t t = walk_.step(step);
-      const int alive = walk_.alive(t);
+      const Step s = walk_.step(step);
+      const int alive = s.alive;
       const auto every_unit = [&](int units, const auto& body) {
         share.for_each_row(alive, [&](int row) { this->for_my_units(share, units, [&](int unit) { body(row, unit); }); });
       };
-      if (projects(l_)) back_through_projection(share, t, alive, packed + projection_offset(l_));
+      if (projects(l_)) back_through_projection(share, s, alive, packed + projection_offset(l_));
       if (p_.norm_c != nullptr) {
-        back_through_norm_c(share, t, alive);
+        back_through_norm_c(share, s, alive);
       } else if (projects(l_)) {
-        every_unit(H_, [&](int row, int unit) { derivative(t, row, unit, load<Real>(of_exposed(row) + unit)); });
+        every_unit(H_, [&](int row, int unit) { derivative(s, row, unit, load<Real>(of_exposed(row) + unit)); });
       } else {
-        every_unit(H_, [&](int row, int unit) { derivative(t, row, unit, take_state(t, row, unit)); });
+        every_unit(H_, [&](int row, int unit) { derivative(s, row, unit, take_state(s, row, unit)); });
       }
       share.meet();
-      if (normalises) this->through_norm(share, t, alive, 0, 4, 0, 4, [](int gate) { return gate; });
-      this->multiply(share, t, alive, normalises ? a_.grad_product : a_.grad_gates, 4 * H_, 0, 4 * H_, packed, P_,
+      if (normalises) this->through_norm(share, s, alive, 0, 4, 0, 4, [](int gate) { return gate; });
+      this->multiply(share, s, alive, normalises ? a_.grad_product : a_.grad_gates, 4 * H_, 0, 4 * H_, packed, P_,
                      [&](int row, int unit, V v) { this->add_to_carry(row, unit, v, true); });
     }
   }
@@ -282,40 +284,41 @@ template <class T> class LstmBackward : public BackwardPass<T> {
     });
   }
 
-  V previous_memory(std::int64_t t, int row, int unit) const {
-    const std::int64_t before = walk_.before(t);
-    if (row < walk_.alive(before)) return this->saved(before, row, 4, unit);
+  V previous_memory(const Step& s, int row, int unit) const {
+    if (row < s.alive_before)
+      return load_lanes(this->template value_before<Stored>(a_.saved, s, row, 5 * H_) + 4 * H_ + unit,
+                        this->lanes_of(unit, H_));
     return load_lanes(this->row_of(static_cast<const Real*>(a_.c_0), row, H_) + unit, this->lanes_of(unit, H_));
   }
 
-  V take_state(std::int64_t t, int row, int unit) const {
-    this->keep_previous(t, row, unit);
-    const auto of = this->of_state(t, row, unit);
+  V take_state(const Step& s, int row, int unit) const {
+    this->keep_previous(s, row, unit);
+    const auto of = this->of_state(s, row, unit);
     this->carry(row, unit, of.direct);
     return of.state;
   }
 
   // d(o * tanh(c)) = dh W_hr.
-  void back_through_projection(const Share& share, std::int64_t t, int alive, const char* packed) const {
+  void back_through_projection(const Share& share, const Step& s, int alive, const char* packed) const {
     share.for_each_row(alive, [&](int row) {
       this->for_my_units(share, P_, [&](int unit) {
-        const V of = take_state(t, row, unit);
-        store_lanes(this->template value<Stored>(a_.grad_projected, t, row, P_) + unit, of, this->lanes_of(unit, P_));
+        const V of = take_state(s, row, unit);
+        store_lanes(this->template value<Stored>(a_.grad_projected, s, row, P_) + unit, of, this->lanes_of(unit, P_));
       });
     });
     share.meet();
-    this->multiply(share, t, alive, a_.grad_projected, P_, 0, P_, packed, H_,
+    this->multiply(share, s, alive, a_.grad_projected, P_, 0, P_, packed, H_,
                    [&](int row, int unit, V v) { store<Real>(of_exposed(row) + unit, v); });
   }
 
   // h = o * tanh(y), y = LN(c): the gradients of o and c wait for the sums over the row.
-  void back_through_norm_c(const Share& share, std::int64_t t, int alive) const {
+  void back_through_norm_c(const Share& share, const Step& s, int alive) const {
     share.for_each_row(alive, [&](int row) {
       this->for_my_units(share, H_, [&](int unit) {
-        const V c = multiply_add(this->saved(t, row, 1, unit), previous_memory(t, row, unit),
-                                 this->saved(t, row, 0, unit) * this->saved(t, row, 2, unit));
+        const V c = multiply_add(this->saved(s, row, 1, unit), previous_memory(s, row, unit),
+                                 this->saved(s, row, 0, unit) * this->saved(s, row, 2, unit));
         store<Real>(candidate(row) + unit, c);
-        if (!projects(l_)) store<Real>(of_exposed(row) + unit, take_state(t, row, unit));
+        if (!projects(l_)) store<Real>(of_exposed(row) + unit, take_state(s, row, unit));
       });
     });
     share.meet();
@@ -326,14 +329,14 @@ template <class T> class LstmBackward : public BackwardPass<T> {
         const V gain = this->parameter(p_.norm_c, 0, 2, unit);
         const V x = (load<Real>(candidate(row) + unit) - found.mean) * found.inverse_deviation;
         const V exposed = tanh(multiply_add(x, gain, this->parameter(p_.norm_c, 1, 2, unit)));
-        const V o = this->saved(t, row, 3, unit), dh = load<Real>(of_exposed(row) + unit);
+        const V o = this->saved(s, row, 3, unit), dh = load<Real>(of_exposed(row) + unit);
         const V dy = dh * o * (1 - exposed * exposed);
         Real* sums = this->row_of(static_cast<Real*>(a_.grad_norm_c), row, 2 * H_) + unit;
         store_lanes(sums, load_lanes(sums, lanes) + dy * x, lanes);
         store_lanes(sums + H_, load_lanes(sums + H_, lanes) + dy, lanes);
         store<Real>(of_normal(row) + unit, dy * gain);
-        keep_exposed(t, row, unit, o * exposed);
-        this->grad_gate(t, row, 3, 4, unit, dh * exposed * o * (1 - o));
+        keep_exposed(s, row, unit, o * exposed);
+        this->grad_gate(s, row, 3, 4, unit, dh * exposed * o * (1 - o));
       });
     });
     share.meet();
@@ -350,41 +353,41 @@ template <class T> class LstmBackward : public BackwardPass<T> {
       this->for_my_units(share, H_, [&](int unit) {
         const V c = load<Real>(candidate(row) + unit), x = (c - found.mean) * found.inverse_deviation;
         const V dc = found.inverse_deviation * (load<Real>(of_normal(row) + unit) - mean - x * along);
-        back_to_gates(t, row, unit, c, dc, exact_grad_o(t, row, unit));
+        back_to_gates(s, row, unit, c, dc, exact_grad_o(s, row, unit));
       });
     });
   }
 
-  V exact_grad_o(std::int64_t t, int row, int unit) const {
-    return load_lanes(this->template value<Stored>(a_.grad_gates, t, row, 4 * H_) + 3 * H_ + unit, this->lanes_of(unit, H_));
+  V exact_grad_o(const Step& s, int row, int unit) const {
+    return load_lanes(this->template value<Stored>(a_.grad_gates, s, row, 4 * H_) + 3 * H_ + unit, this->lanes_of(unit, H_));
   }
 
-  void keep_exposed(std::int64_t t, int row, int unit, V v) const {
+  void keep_exposed(const Step& s, int row, int unit, V v) const {
     if (projects(l_))
-      store_lanes(this->template value<Stored>(a_.before_projection, t, row, H_) + unit, v, this->lanes_of(unit, H_));
+      store_lanes(this->template value<Stored>(a_.before_projection, s, row, H_) + unit, v, this->lanes_of(unit, H_));
   }
 
   // h = o * tanh(c).
-  TIDEGATE_INLINE void derivative(std::int64_t t, int row, int unit, V dh) const {
-    const V o = this->saved(t, row, 3, unit);
-    const V c = multiply_add(this->saved(t, row, 1, unit), previous_memory(t, row, unit),
-                             this->saved(t, row, 0, unit) * this->saved(t, row, 2, unit));
+  TIDEGATE_INLINE void derivative(const Step& s, int row, int unit, V dh) const {
+    const V o = this->saved(s, row, 3, unit);
+    const V c = multiply_add(this->saved(s, row, 1, unit), previous_memory(s, row, unit),
+                             this->saved(s, row, 0, unit) * this->saved(s, row, 2, unit));
     const V exposed = tanh(c);
-    keep_exposed(t, row, unit, o * exposed);
+    keep_exposed(s, row, unit, o * exposed);
     const V of_o = dh * exposed * o * (1 - o);
-    this->grad_gate(t, row, 3, 4, unit, of_o);
-    back_to_gates(t, row, unit, c, dh * o * (1 - exposed * exposed), of_o);
+    this->grad_gate(s, row, 3, 4, unit, of_o);
+    back_to_gates(s, row, unit, c, dh * o * (1 - exposed * exposed), of_o);
   }
 
   // From the gradients of c (before zoneout) by way of h and of o's gate to i f g and the step before.
-  TIDEGATE_INLINE void back_to_gates(std::int64_t t, int row, int unit, V c, V dc, V of_o) const {
+  TIDEGATE_INLINE void back_to_gates(const Step& s, int row, int unit, V c, V dc, V of_o) const {
     const int lanes = this->lanes_of(unit, H_);
-    const V i = this->saved(t, row, 0, unit), f = this->saved(t, row, 1, unit), g = this->saved(t, row, 2, unit);
-    const V before = previous_memory(t, row, unit);
+    const V i = this->saved(s, row, 0, unit), f = this->saved(s, row, 1, unit), g = this->saved(s, row, 2, unit);
+    const V before = previous_memory(s, row, unit);
     Real* carry = memory_carry(row) + unit;
     V direct{}, carried = load_lanes(carry, lanes);
     if (this->zones_c()) {
-      direct = carried * this->kept(p_.zoneout_c, p_.zoneout_rate_c, t, row, unit, H_);
+      direct = carried * this->kept(p_.zoneout_c, p_.zoneout_rate_c, s, row, unit, H_);
       carried -= direct;
     }
     dc += carried;
@@ -400,9 +403,9 @@ template <class T> class LstmBackward : public BackwardPass<T> {
       store_lanes(sums + 2 * H_, load_lanes(sums + 2 * H_, lanes) + of_o * c, lanes);
     }
     store_lanes(carry, back, lanes);
-    this->grad_gate(t, row, 0, 4, unit, of_i);
-    this->grad_gate(t, row, 1, 4, unit, of_f);
-    this->grad_gate(t, row, 2, 4, unit, dc * i * (1 - g * g));
+    this->grad_gate(s, row, 0, 4, unit, of_i);
+    this->grad_gate(s, row, 1, 4, unit, of_f);
+    this->grad_gate(s, row, 2, 4, unit, dc * i * (1 - g * g));
   }
 
   Real* of_exposed_ = nullptr;  // gradient of o * tanh(c)

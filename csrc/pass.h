@@ -75,11 +75,15 @@ template <class T> class Pass {
     return base + (static_cast<std::int64_t>(index_) * l_.rows + row) * width;
   }
 
-  template <class Element> const Element* value(const void* base, std::int64_t t, int row, int width) const {
-    return static_cast<const Element*>(base) + walk_.place(t, row) * width;
+  // The row-th value of a step in an array [N, D, width].
+  template <class Element> static const Element* value(const void* base, const Step& s, int row, int width) {
+    return static_cast<const Element*>(base) + (s.first + row * s.stride) * width;
   }
-  template <class Element> Element* value(void* base, std::int64_t t, int row, int width) const {
-    return static_cast<Element*>(base) + walk_.place(t, row) * width;
+  template <class Element> static Element* value(void* base, const Step& s, int row, int width) {
+    return static_cast<Element*>(base) + (s.first + row * s.stride) * width;
+  }
+  template <class Element> static const Element* value_before(const void* base, const Step& s, int row, int width) {
+    return static_cast<const Element*>(base) + (s.first_before + row * s.stride) * width;
   }
 
   V parameter(const void* base, int which, int of, int unit) const {
@@ -92,9 +96,9 @@ template <class T> class Pass {
   }
 
   // Lanes of the coefficient of the previous value in zoneout.
-  V kept(const std::uint8_t* mask, double rate, std::int64_t t, int row, int unit, int width) const {
+  V kept(const std::uint8_t* mask, double rate, const Step& s, int row, int unit, int width) const {
     if (mask == nullptr) return broadcast<Real>(static_cast<Real>(rate));
-    const IntVec<Real> keeps = load_mask<Real>(mask + walk_.place(t, row) * width + unit, lanes_of(unit, width));
+    const IntVec<Real> keeps = load_mask<Real>(value<std::uint8_t>(mask, s, row, width) + unit, lanes_of(unit, width));
     return select<Real>(keeps, broadcast<Real>(1), V{});
   }
   bool zones_h() const { return p_.zoneout_h != nullptr || p_.zoneout_rate_h != 0; }
@@ -114,13 +118,13 @@ template <class T> class Pass {
     return {copies, width};
   }
 
-  // The same for rows that are stored already, a stretch of `depth` of each value.
+  // The same for rows that are stored already, a stretch of `depth` of each value. The rows of the buffer are `width`
+  // apart whatever the depth: threads with rows of their own may be at different products.
   Inputs<Product> stored_inputs(const Share& share, int alive, const Stored* source, std::ptrdiff_t stride, int depth,
-                                Input* buffer) const {
+                                int width, Input* buffer) const {
     if constexpr (!Product::kConverts) {
       return {source, stride};
     } else {
-      const int width = Product::input_stride(depth);
       Input* copies = buffer + static_cast<std::int64_t>(share.unit_part) * buffer_rows() * width;
       share.for_each_row(alive, [&](int row) {
         Product::convert(source + row * stride, depth, copies + static_cast<std::int64_t>(row) * width);
@@ -185,35 +189,35 @@ template <class T> class ForwardPass : public Pass<T> {
     });
   }
 
-  V gate(std::int64_t t, int row, int gate, int unit) const {
-    return load_lanes(this->template value<Stored>(a_.gates, t, row, G_ * H_) + gate * H_ + unit,
+  V gate(const Step& s, int row, int gate, int unit) const {
+    return load_lanes(this->template value<Stored>(a_.gates, s, row, G_ * H_) + gate * H_ + unit,
                       this->lanes_of(unit, H_));
   }
 
-  void save(std::int64_t t, int row, int which, int of, int unit, V v) const {
-    store_lanes(this->template value<Stored>(a_.saved, t, row, of * H_) + which * H_ + unit, v,
+  void save(const Step& s, int row, int which, int of, int unit, V v) const {
+    store_lanes(this->template value<Stored>(a_.saved, s, row, of * H_) + which * H_ + unit, v,
                 this->lanes_of(unit, H_));
   }
 
-  void prefetch(std::int64_t t, int row, int rows, int first, int gates, int block, int blocks) const {
+  void prefetch(const Step& s, int row, int rows, int first, int gates, int block, int blocks) const {
     for (int m = 0; m < rows; ++m) {
-      const Stored* from = this->template value<Stored>(a_.gates, t, row + m, G_ * H_) + block * kWidth;
+      const Stored* from = this->template value<Stored>(a_.gates, s, row + m, G_ * H_) + block * kWidth;
       for (int g = first; g < first + gates; ++g)
         for (int b = 0; b < blocks; ++b) __builtin_prefetch(from + g * H_ + b * kWidth);
     }
   }
 
   // The new state of a row, after zoneout, to wherever it is wanted.
-  void emit(std::int64_t t, int row, int unit, V h, const Real* from, Real* to) const {
+  void emit(const Step& s, int row, int unit, V h, const Real* from, Real* to) const {
     const int lanes = this->lanes_of(unit, P_);
     const std::int64_t at = static_cast<std::int64_t>(row) * Ps_ + unit;
     if (this->zones_h()) {
-      const V kept = this->kept(p_.zoneout_h, p_.zoneout_rate_h, t, row, unit, P_);
+      const V kept = this->kept(p_.zoneout_h, p_.zoneout_rate_h, s, row, unit, P_);
       h = h + kept * (load<Real>(from + at) - h);
     }
     store<Real>(to + at, h);
-    store_lanes(this->template value<Stored>(a_.output, t, row, P_) + unit, h, lanes);
-    if (row >= walk_.alive(walk_.after(t))) store_lanes(this->row_of(static_cast<Real*>(a_.h_n), row, P_) + unit, h, lanes);
+    store_lanes(this->template value<Stored>(a_.output, s, row, P_) + unit, h, lanes);
+    if (row >= s.alive_after) store_lanes(this->row_of(static_cast<Real*>(a_.h_n), row, P_) + unit, h, lanes);
   }
 
   Real* raw(int row) const { return raw_ + static_cast<std::int64_t>(row) * G_ * this->Hs_; }
@@ -226,17 +230,17 @@ template <class T> class ForwardPass : public Pass<T> {
           store<Real>(raw(row + m) + (first + g) * this->Hs_ + (block + b) * kWidth, load<Real>(tile));
   }
 
-  Moments<Real> moments_of(std::int64_t t, int row, int first, int gates, int which) const {
+  Moments<Real> moments_of(const Step& s, int row, int first, int gates, int which) const {
     const Moments<Real> found =
         moments<Real>(raw(row) + first * this->Hs_, gates, H_, this->Hs_, static_cast<Real>(p_.eps));
-    if (a_.deviation != nullptr) this->template value<Real>(a_.deviation, t, row, 2)[which] = found.inverse_deviation;
+    if (a_.deviation != nullptr) this->template value<Real>(a_.deviation, s, row, 2)[which] = found.inverse_deviation;
     return found;
   }
 
-  V normal(std::int64_t t, int row, int gate, int unit, const Moments<Real>& of) const {
+  V normal(const Step& s, int row, int gate, int unit, const Moments<Real>& of) const {
     const V x = (load<Real>(raw(row) + gate * this->Hs_ + unit) - of.mean) * of.inverse_deviation;
     if (a_.normalized != nullptr)
-      store_lanes(this->template value<Stored>(a_.normalized, t, row, G_ * H_) + gate * H_ + unit, x,
+      store_lanes(this->template value<Stored>(a_.normalized, s, row, G_ * H_) + gate * H_ + unit, x,
                   this->lanes_of(unit, H_));
     return x * this->parameter(p_.norm_hh, gate, G_, unit);
   }
@@ -271,7 +275,7 @@ template <class T> class BackwardPass : public Pass<T> {
 
   BackwardPass(const Backward& a, const std::int64_t* offsets, int direction, Arena& arena, int gates, int saved,
                int depth)
-      : Base(a.layout, a.parameters, offsets, direction), a_(a), G_(gates), S_(saved) {
+      : Base(a.layout, a.parameters, offsets, direction), a_(a), G_(gates), S_(saved), most_depth_(depth) {
     inputs_ = arena.take<Input>(this->buffer_size(depth, false));
   }
 
@@ -288,15 +292,14 @@ template <class T> class BackwardPass : public Pass<T> {
     });
   }
 
-  V saved(std::int64_t t, int row, int which, int unit) const {
-    return load_lanes(this->template value<Stored>(a_.saved, t, row, S_ * H_) + which * H_ + unit,
+  V saved(const Step& s, int row, int which, int unit) const {
+    return load_lanes(this->template value<Stored>(a_.saved, s, row, S_ * H_) + which * H_ + unit,
                       this->lanes_of(unit, H_));
   }
 
-  V previous(std::int64_t t, int row, int unit) const {
-    const std::int64_t before = walk_.before(t);
+  V previous(const Step& s, int row, int unit) const {
     const int lanes = this->lanes_of(unit, P_);
-    if (row < walk_.alive(before)) return load_lanes(this->template value<Stored>(a_.output, before, row, P_) + unit, lanes);
+    if (row < s.alive_before) return load_lanes(this->template value_before<Stored>(a_.output, s, row, P_) + unit, lanes);
     return load_lanes(this->row_of(static_cast<const Real*>(a_.h_0), row, P_) + unit, lanes);
   }
 
@@ -305,23 +308,23 @@ template <class T> class BackwardPass : public Pass<T> {
     V state, direct;
   };
 
-  OfState of_state(std::int64_t t, int row, int unit) const {
+  OfState of_state(const Step& s, int row, int unit) const {
     const int lanes = this->lanes_of(unit, P_);
     const V h = load_lanes(carried(row) + unit, lanes) +
-                load_lanes(this->template value<Stored>(a_.grad_output, t, row, P_) + unit, lanes);
+                load_lanes(this->template value<Stored>(a_.grad_output, s, row, P_) + unit, lanes);
     if (!this->zones_h()) return {h, V{}};
-    const V direct = h * this->kept(p_.zoneout_h, p_.zoneout_rate_h, t, row, unit, P_);
+    const V direct = h * this->kept(p_.zoneout_h, p_.zoneout_rate_h, s, row, unit, P_);
     return {h - direct, direct};
   }
 
   void carry(int row, int unit, V v) const { store_lanes(carried(row) + unit, v, this->lanes_of(unit, P_)); }
 
   // h_{t-1} as it entered the product, for the gradient of its weights.
-  V keep_previous(std::int64_t t, int row, int unit) const {
+  V keep_previous(const Step& s, int row, int unit) const {
     const int lanes = this->lanes_of(unit, P_);
-    const V h = previous(t, row, unit);
+    const V h = previous(s, row, unit);
     const Real* mask = this->dropout_mask(row);
-    store_lanes(this->template value<Stored>(a_.previous, t, row, P_) + unit,
+    store_lanes(this->template value<Stored>(a_.previous, s, row, P_) + unit,
                 mask == nullptr ? h : h * load_lanes(mask + unit, lanes), lanes);
     return h;
   }
@@ -334,19 +337,19 @@ template <class T> class BackwardPass : public Pass<T> {
     store_lanes(to, load_lanes(to, lanes) + v, lanes);
   }
 
-  void grad_gate(std::int64_t t, int row, int which, int of, int unit, V v) const {
-    store_lanes(this->template value<Stored>(a_.grad_gates, t, row, of * H_) + which * H_ + unit, v,
+  void grad_gate(const Step& s, int row, int which, int of, int unit, V v) const {
+    store_lanes(this->template value<Stored>(a_.grad_gates, s, row, of * H_) + which * H_ + unit, v,
                 this->lanes_of(unit, H_));
   }
 
   // The gradient of the recurrent product before its layer norm, of `gates` gates from `first` on, whose gradients
   // after it stand in the order that `place_of(gate)` tells among the `of` of grad_gates. Every thread adds up whole rows.
   template <class PlaceOf>
-  void through_norm(const Share& share, std::int64_t t, int alive, int first, int gates, int which, int of,
+  void through_norm(const Share& share, const Step& s, int alive, int first, int gates, int which, int of,
                     const PlaceOf& place_of) const {
     share.for_each_row(alive, [&](int row) {
-      const Stored* normal = this->template value<Stored>(a_.normalized, t, row, G_ * H_);
-      const Stored* grads = this->template value<Stored>(a_.grad_gates, t, row, of * H_);
+      const Stored* normal = this->template value<Stored>(a_.normalized, s, row, G_ * H_);
+      const Stored* grads = this->template value<Stored>(a_.grad_gates, s, row, of * H_);
       const auto scaled = [&](int gate, int unit) {
         return load_lanes(grads + place_of(gate) * H_ + unit, this->lanes_of(unit, H_)) *
                this->parameter(p_.norm_hh, gate, G_, unit);
@@ -360,12 +363,12 @@ template <class T> class BackwardPass : public Pass<T> {
         }
       const Real count = static_cast<Real>(gates * H_);
       const Real mean = sum_lanes<Real>(sums) / count, along = sum_lanes<Real>(products) / count;
-      const Real inverse_deviation = this->template value<Real>(a_.deviation, t, row, 2)[which];
+      const Real inverse_deviation = this->template value<Real>(a_.deviation, s, row, 2)[which];
       for_my_units(share, H_, [&](int unit) {
         const int lanes = this->lanes_of(unit, H_);
         for (int gate = first; gate < first + gates; ++gate) {
           const V x = load_lanes(normal + gate * H_ + unit, lanes);
-          store_lanes(this->template value<Stored>(a_.grad_product, t, row, G_ * H_) + gate * H_ + unit,
+          store_lanes(this->template value<Stored>(a_.grad_product, s, row, G_ * H_) + gate * H_ + unit,
                       inverse_deviation * (scaled(gate, unit) - mean - x * along), lanes);
         }
       });
@@ -375,17 +378,18 @@ template <class T> class BackwardPass : public Pass<T> {
 
   // Multiplies stored gradients, `depth` of each value from `offset` on, with packed weights: sink(row, unit, product).
   template <class Sink>
-  void multiply(const Share& share, std::int64_t t, int alive, void* stored, int width, int offset, int depth,
+  void multiply(const Share& share, const Step& s, int alive, void* stored, int width, int offset, int depth,
                 const char* packed, int units, const Sink& sink) const {
-    const Stored* source = this->template value<Stored>(stored, t, 0, width) + offset;
+    const Stored* source = this->template value<Stored>(stored, s, 0, width) + offset;
     const auto in = this->stored_inputs(share, alive, source, static_cast<std::ptrdiff_t>(l_.directions) * width, depth,
-                                        inputs_);
+                                        Product::input_stride(most_depth_), inputs_);
     products<1, Product>(share, alive, unit_blocks<Real>(units), in, packed, depth,
                          [&](int row, int rows, int block, int blocks, const Real* tile) {
                            for (int m = 0; m < rows; ++m)
                              for (int b = 0; b < blocks; ++b, tile += kWidth)
                                sink(row + m, (block + b) * kWidth, load<Real>(tile));
-                         });
+                         },
+                         no_prefetch);
   }
 
   template <class Body> void for_my_units(const Share& share, int units, const Body& body) const {
@@ -394,7 +398,7 @@ template <class T> class BackwardPass : public Pass<T> {
   }
 
   const Backward& a_;
-  const int G_, S_;
+  const int G_, S_, most_depth_;
   Input* inputs_;
 };
 

@@ -42,24 +42,25 @@ template <class T> class RnnForward : public ForwardPass<T> {
     this->enter(share);
     share.meet();
     for (std::int64_t i = 0; i < l_.steps; ++i) {
-      const std::int64_t t = walk_.step(i);
+      const Step s = walk_.step(i);
       const Real* from = this->states_[i % 2];
       Real* to = this->states_[(i + 1) % 2];
-      const int alive = walk_.alive(t);
+      const int alive = s.alive;
       const auto in = this->inputs(share, alive, from, Ps_, H_, true, this->inputs_);
       products<1, Product>(share, alive, unit_blocks<Real>(H_), in, packed, H_,
                            [&](int row, int rows, int block, int blocks, const Real* tile) {
                              if (normalises) return this->keep(row, rows, block, blocks, 0, 1, tile);
                              for (int m = 0; m < rows; ++m)
                                for (int b = 0; b < blocks; ++b, tile += kWidth)
-                                 cell(t, row + m, (block + b) * kWidth, load<Real>(tile), from, to);
-                           });
+                                 cell(s, row + m, (block + b) * kWidth, load<Real>(tile), from, to);
+                           },
+                         [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 0, 1, block, blocks); });
       if (normalises) {
         share.meet();
         share.for_each_row(alive, [&](int row) {
-          const Moments<Real> found = this->moments_of(t, row, 0, 1, 0);
+          const Moments<Real> found = this->moments_of(s, row, 0, 1, 0);
           this->for_my_units(share, H_,
-                             [&](int unit) { cell(t, row, unit, this->normal(t, row, 0, unit, found), from, to); });
+                             [&](int unit) { cell(s, row, unit, this->normal(s, row, 0, unit, found), from, to); });
         });
       }
       share.meet();
@@ -67,11 +68,11 @@ template <class T> class RnnForward : public ForwardPass<T> {
   }
 
  private:
-  TIDEGATE_INLINE void cell(std::int64_t t, int row, int unit, V product, const Real* from, Real* to) const {
-    const V x = this->gate(t, row, 0, unit) + product;
+  TIDEGATE_INLINE void cell(const Step& s, int row, int unit, V product, const Real* from, Real* to) const {
+    const V x = this->gate(s, row, 0, unit) + product;
     const V h = l_.cell == Cell::rnn_tanh ? tanh(x) : select<Real>(x <= V{}, V{}, x);
-    if (a_.saved != nullptr) this->save(t, row, 0, 1, unit, h);
-    this->emit(t, row, unit, h, from, to);
+    if (a_.saved != nullptr) this->save(s, row, 0, 1, unit, h);
+    this->emit(s, row, unit, h, from, to);
   }
 };
 
@@ -108,21 +109,21 @@ template <class T> class RnnBackward : public BackwardPass<T> {
     const void* states = a_.saved != nullptr ? a_.saved : a_.output;
     this->enter(share);
     for (std::int64_t i = l_.steps - 1; i >= 0; --i) {
-      const std::int64_t t = walk_.step(i);
-      const int alive = walk_.alive(t);
+      const Step s = walk_.step(i);
+      const int alive = s.alive;
       share.for_each_row(alive, [&](int row) {
         this->for_my_units(share, H_, [&](int unit) {
-          this->keep_previous(t, row, unit);
-          const auto of = this->of_state(t, row, unit);
-          const V h = load_lanes(this->template value<Stored>(states, t, row, H_) + unit, this->lanes_of(unit, H_));
+          this->keep_previous(s, row, unit);
+          const auto of = this->of_state(s, row, unit);
+          const V h = load_lanes(this->template value<Stored>(states, s, row, H_) + unit, this->lanes_of(unit, H_));
           this->carry(row, unit, of.direct);
-          this->grad_gate(t, row, 0, 1, unit,
+          this->grad_gate(s, row, 0, 1, unit,
                           l_.cell == Cell::rnn_tanh ? of.state * (1 - h * h) : select<Real>(h > V{}, of.state, V{}));
         });
       });
       share.meet();
-      if (normalises) this->through_norm(share, t, alive, 0, 1, 0, 1, [](int gate) { return gate; });
-      this->multiply(share, t, alive, normalises ? a_.grad_product : a_.grad_gates, H_, 0, H_, packed, H_,
+      if (normalises) this->through_norm(share, s, alive, 0, 1, 0, 1, [](int gate) { return gate; });
+      this->multiply(share, s, alive, normalises ? a_.grad_product : a_.grad_gates, H_, 0, H_, packed, H_,
                      [&](int row, int unit, V v) { this->add_to_carry(row, unit, v, true); });
     }
   }

@@ -7,6 +7,15 @@
 
 namespace tidegate::TIDEGATE_ISA {
 
+// One turn of a pass: step t of the sequences.
+struct Step {
+  std::int64_t t;
+  std::int64_t first;  // where the first row's value stands in an array [N, D, ...], the others `stride` apart
+  std::int64_t stride;
+  std::int64_t first_before;  // the same of the step that comes before in this direction
+  int alive, alive_before, alive_after;
+};
+
 // One direction of one layer over ragged rows.
 struct Walk {
   const std::int64_t* batch_sizes;
@@ -16,14 +25,15 @@ struct Walk {
   int index;  // 0 forward, 1 reverse
 
   int alive(std::int64_t t) const { return t >= 0 && t < steps ? static_cast<int>(batch_sizes[t]) : 0; }
-  std::int64_t before(std::int64_t t) const { return index == 0 ? t - 1 : t + 1; }
-  std::int64_t after(std::int64_t t) const { return index == 0 ? t + 1 : t - 1; }
 
-  // The step of the i-th turn of the forward pass.
-  std::int64_t step(std::int64_t i) const { return index == 0 ? i : steps - 1 - i; }
-
-  // Where the row-th value of step t stands in an array [N, D, ...].
-  std::int64_t place(std::int64_t t, int row) const { return (offsets[t] + row) * directions + index; }
+  // The i-th turn of the forward pass.
+  Step step(std::int64_t i) const {
+    const std::int64_t t = index == 0 ? i : steps - 1 - i, before = index == 0 ? t - 1 : t + 1;
+    const int alive_before = alive(before);
+    return {t, offsets[t] * directions + index, directions,
+            alive_before == 0 ? 0 : offsets[before] * directions + index, alive(t), alive_before,
+            alive(index == 0 ? t + 1 : t - 1)};
+  }
 };
 
 struct Range {
@@ -62,10 +72,11 @@ template <class Product> struct Inputs {
 };
 
 // The products of this share's rows and units, tile by tile: `sink(first row, rows, first unit block, unit blocks,
-// tile)`, the tile being [rows][unit blocks][Gates][lanes].
-template <int Gates, class Product, class Sink>
+// tile)`, the tile being [rows][unit blocks][Gates][lanes]. What the sink will read may be fetched by `prefetch(first
+// row, rows, first unit block, unit blocks)` before the product.
+template <int Gates, class Product, class Sink, class Prefetch>
 inline void products(const Share& share, int alive, int blocks, const Inputs<Product>& inputs, const char* packed,
-                     int depth, const Sink& sink) {
+                     int depth, const Sink& sink, const Prefetch& prefetch) {
   constexpr int most = kTilePanels / Gates;
   alignas(64) typename Product::Real tile[Product::kBlockRows * kTilePanels * kLanes<typename Product::Real>];
   const Range range = share.of(blocks);
@@ -74,12 +85,15 @@ inline void products(const Share& share, int alive, int blocks, const Inputs<Pro
     const int first = range.first + (range.last - range.first) * group / groups;
     const int count = range.first + (range.last - range.first) * (group + 1) / groups - first;
     share.for_rows(alive, [&](int row, int rows) {
+      prefetch(row, rows, first, count);
       Product::run(rows, count * Gates, inputs.base + row * inputs.stride, inputs.stride,
                    packed + static_cast<std::size_t>(first) * Gates * Product::panel_bytes(depth), depth, tile);
       sink(row, rows, first, count, tile);
     });
   }
 }
+
+inline constexpr auto no_prefetch = [](int, int, int, int) {};
 
 inline constexpr int kMaxTeam = 256;
 

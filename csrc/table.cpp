@@ -97,7 +97,8 @@ template <class T> void project_rows(const Projection& a) {
                              store_lanes(a.gates + static_cast<std::int64_t>(row + m) * a.outputs + unit,
                                          load<float>(tile) + load_lanes(a.bias + unit, lanes), lanes);
                            }
-                       });
+                       },
+                       no_prefetch);
 }
 
 void project(const Projection& a) {

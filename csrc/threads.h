@@ -52,10 +52,10 @@ struct Division {
   int unit_parts;
 };
 
-// Rows are split while each thread keeps a few of them and the weights, which every thread then reads whole at every
-// step, fit its cache; beyond that, units are split.
+// By the cycles of a step: the products themselves; the weights, read from the near cache for every few rows or, where a
+// thread's share of them does not fit it, from afar once; and the barrier.
 inline Division divide(int threads, int mean_rows, int unit_blocks, double weight_bytes) {
-  constexpr double kCacheBytes = 1.5e6, kCachedBytesPerCycle = 28, kUncachedBytesPerCycle = 9;
+  constexpr double kCacheBytes = 1.8e6, kCachedBytesPerCycle = 28, kFarBytesPerCycle = 12;
   constexpr double kBarrierCycles = 900;
   constexpr double kWeightBytesPerRowAndCycle = 110;  // products keep up with this many bytes of weights a row
   Division best{1, 1};
@@ -64,10 +64,11 @@ inline Division divide(int threads, int mean_rows, int unit_blocks, double weigh
     const int unit_parts = threads / row_parts < unit_blocks ? threads / row_parts : unit_blocks;
     if (row_parts > mean_rows && row_parts > 1) break;
     const double bytes = weight_bytes / unit_parts;
-    const double reading = bytes / (bytes < kCacheBytes ? kCachedBytesPerCycle : kUncachedBytesPerCycle);
     const int rows = (mean_rows + row_parts - 1) / row_parts;
     const double computing = rows * bytes / kWeightBytesPerRowAndCycle;
-    const double cycles = (reading > computing ? reading : computing) + (unit_parts > 1 ? kBarrierCycles : 0);
+    const double near = (rows + 7) / 8 * bytes / kCachedBytesPerCycle;
+    const double far = bytes < kCacheBytes ? 0 : bytes / kFarBytesPerCycle;
+    const double cycles = (near > computing ? near : computing) + far + (unit_parts > 1 ? kBarrierCycles : 0);
     if (cycles < best_cycles) {
       best_cycles = cycles;
       best = {row_parts, unit_parts};

@@ -60,6 +60,22 @@ template <class Real> TIDEGATE_INLINE Vec<Real> load(const Real* from) {
 template <class Real> TIDEGATE_INLINE void store(Real* to, Vec<Real> v) { std::memcpy(to, &v, sizeof v); }
 
 // The first `lanes` lanes, zeros beyond; `lanes` is kLanes but at the ragged end of a row.
+#if defined(__AVX512F__)
+TIDEGATE_INLINE __mmask16 first_lanes(int lanes) { return static_cast<__mmask16>((1u << lanes) - 1u); }
+
+TIDEGATE_INLINE Vec<float> load_lanes(const float* from, int lanes) {
+  return (Vec<float>)_mm512_maskz_loadu_ps(first_lanes(lanes), from);
+}
+TIDEGATE_INLINE Vec<double> load_lanes(const double* from, int lanes) {
+  return (Vec<double>)_mm512_maskz_loadu_pd(static_cast<__mmask8>(first_lanes(lanes)), from);
+}
+TIDEGATE_INLINE void store_lanes(float* to, Vec<float> v, int lanes) {
+  _mm512_mask_storeu_ps(to, first_lanes(lanes), (__m512)v);
+}
+TIDEGATE_INLINE void store_lanes(double* to, Vec<double> v, int lanes) {
+  _mm512_mask_storeu_pd(to, static_cast<__mmask8>(first_lanes(lanes)), (__m512d)v);
+}
+#else
 template <class Real> TIDEGATE_INLINE Vec<Real> load_lanes(const Real* from, int lanes) {
   if (__builtin_expect(lanes == kLanes<Real>, 1)) return load<Real>(from);
   Vec<Real> v{};
@@ -71,16 +87,18 @@ template <class Real> TIDEGATE_INLINE void store_lanes(Real* to, Vec<Real> v, in
   if (__builtin_expect(lanes == kLanes<Real>, 1)) return store<Real>(to, v);
   std::memcpy(to, &v, static_cast<std::size_t>(lanes) * sizeof(Real));
 }
+#endif
 
 typedef std::uint16_t HalfWords __attribute__((vector_size(kVectorBytes / 2)));
 typedef std::uint32_t Words __attribute__((vector_size(kVectorBytes)));
 
 TIDEGATE_INLINE Vec<float> load_lanes(const bfloat16* from, int lanes) {
   HalfWords half{};
-  if (__builtin_expect(lanes == kLanes<float>, 1))
-    std::memcpy(&half, from, sizeof half);
-  else
-    std::memcpy(&half, from, static_cast<std::size_t>(lanes) * sizeof(bfloat16));
+#if defined(__AVX512F__)
+  half = (HalfWords)_mm256_maskz_loadu_epi16(first_lanes(lanes), from);
+#else
+  std::memcpy(&half, from, static_cast<std::size_t>(lanes) * sizeof(bfloat16));
+#endif
   return (Vec<float>)(__builtin_convertvector(half, Words) << 16);
 }
 
@@ -95,10 +113,11 @@ TIDEGATE_INLINE HalfWords round_to_bfloat16(Vec<float> v) {
 
 TIDEGATE_INLINE void store_lanes(bfloat16* to, Vec<float> v, int lanes) {
   const HalfWords half = round_to_bfloat16(v);
-  if (__builtin_expect(lanes == kLanes<float>, 1))
-    std::memcpy(to, &half, sizeof half);
-  else
-    std::memcpy(to, &half, static_cast<std::size_t>(lanes) * sizeof(bfloat16));
+#if defined(__AVX512F__)
+  _mm256_mask_storeu_epi16(to, first_lanes(lanes), (__m256i)half);
+#else
+  std::memcpy(to, &half, static_cast<std::size_t>(lanes) * sizeof(bfloat16));
+#endif
 }
 
 // All bits set in the lanes whose byte is not zero.

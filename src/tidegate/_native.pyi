@@ -2,10 +2,12 @@
 The native kernels of tidegate. Internal: call them through tidegate.kernels.
 """
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy
 from numpy.typing import NDArray
+import torch
 
 
 def isa() -> str:
@@ -55,3 +57,17 @@ def crf_viterbi(is_double: bool, emissions: int, transitions: int, start: int, e
 
 def crf_k_best(is_double: bool, emissions: int, transitions: int, start: int, end: int, batch_sizes: int, steps: int, values: int, rows: int, num_tags: int, threads: int, k: int, tags: int, scores: int) -> None:
     """Addresses and sizes as struct CrfKBest of crf.h has them."""
+
+def pooled(shape: Sequence[int], type: str) -> torch.Tensor:
+    """
+    An uninitialised tensor of torch, of float32, float64 or bfloat16, on memory that is kept for the next one.
+    """
+
+def pool_kept_bytes() -> int:
+    """Bytes kept for the next tensors."""
+
+def pool_release() -> None:
+    """Give all kept memory back to the system."""
+
+def pool_set_limit(bytes: int) -> None:
+    """Keep no more than this; 0 keeps nothing."""

@@ -82,7 +82,8 @@ class Case:
                 weight_hr=draw(self.projected, hidden, scale=scale) if self.projected != hidden else None,
                 peephole=draw(3, hidden, scale=0.5) if lstm and (everything or option == "peephole") else None,
                 norm_ih=draw(entries, scale=0.3, offset=1) if normed else None,
-                norm_hh=draw(entries, scale=0.3, offset=1) if normed else None,
+                # At a gain of one a step enlarges differences, and forty make chaos of bfloat16's roundings.
+                norm_hh=draw(entries, scale=0.3, offset=0.5) if normed else None,
                 norm_c=draw(2, hidden, scale=0.3, offset=0.5) if normed and lstm else None,
             )
 
@@ -266,6 +267,9 @@ class Expected:
         self.results = case.run("reference")
         self.count_of_states = 2 if case.c_0 is None else 3
         self.tolerance = TOLERANCE[case.x.dtype]
+        if case.weights[0].norm_hh is not None and case.x.dtype == torch.float32:
+            # Rounding is divided by the deviation; that of one unit is nought, and leaves eps**0.5.
+            self.tolerance *= 300 if case.hidden == 1 else 10
         low = case.x.dtype == torch.bfloat16
         if low:
             self.tolerance += 3 * max(errors(case.rounded_otherwise().run("reference"), self.results))

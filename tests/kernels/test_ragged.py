@@ -33,8 +33,6 @@ def test_layout_of_the_module_docstring():
     assert ragged.row_of.tolist() == [1, 0, 2, 1, 0, 1]
     assert ragged.step_of.tolist() == [0, 0, 0, 1, 1, 2]
     # cat([h_0 (3 rows), output (6 values)]): forward, the first step comes from h_0; reverse, the last one does.
-    assert ragged.previous_row[0].tolist() == [0, 1, 2, 3, 4, 6]
-    assert ragged.previous_row[1].tolist() == [6, 7, 2, 8, 1, 0]
 
 
 @given(lengths_lists)
@@ -75,22 +73,10 @@ def test_round_trips(lengths, extra):
     assert torch.tensor(lengths)[ragged.order].tolist() == sorted(lengths, reverse=True)
 
 
-@given(lengths_lists)
-def test_previous_row_points_at_the_state_before(lengths):
-    ragged = ragged_from_lengths(lengths)
-    # A state that tells (row, step): h_0 is step -1 forward and step `length` in reverse.
-    for direction, (before_first, shift) in enumerate(((lambda row: -1, -1), (lambda row: lengths[row], 1))):
-        h_0 = torch.tensor([[row, before_first(row)] for row in ragged.order.tolist()])
-        values = torch.stack([ragged.row_of, ragged.step_of], dim=1)
-        before = torch.cat([h_0, values])[ragged.previous_row[direction]]
-        assert torch.equal(before[:, 0], ragged.row_of)
-        assert torch.equal(before[:, 1], ragged.step_of + shift)
-
-
 @pytest.mark.parametrize(("rows", "steps"), [(1, 1), (3, 4), (5, 1), (1, 6), (4, 0)])
 def test_full_equals_general(rows, steps):
     full, general = ragged_full(rows, steps), ragged_from_lengths([steps] * rows, steps)
-    for name in ("lengths", "order", "batch_sizes", "row_of", "previous_row"):
+    for name in ("lengths", "order", "batch_sizes", "row_of"):
         assert torch.equal(getattr(full, name), getattr(general, name)), name
 
 

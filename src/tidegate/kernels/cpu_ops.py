@@ -6,7 +6,8 @@ folds the mapped dimension into the rows. Autograd is :mod:`tidegate.kernels.cpu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +19,18 @@ from tidegate.kernels.reference import GATES
 __all__ = ["saved_width"]
 
 _TYPES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
+_POOLED_BYTES = 1 << 20
+
+
+def _empty(like: Tensor, *shape: int) -> Tensor:
+    """An uninitialised tensor; a large one on the extension's pool of memory, which need not be faulted in again."""
+    if math.prod(shape) * like.element_size() < _POOLED_BYTES or like.dtype not in _TYPES:
+        return like.new_empty(shape)
+    return native.extension().pooled(shape, _TYPES[like.dtype])
+
+
+def _new_empty(like: Tensor, *shape: int) -> Tensor:
+    return like.new_empty(shape)
 
 
 def saved_width(cell: str) -> int:
@@ -46,18 +59,6 @@ def _check(dtype: torch.dtype, tensors: Mapping[str, tuple[Tensor | None, Sequen
             )
 
 
-def _check_layout(batch_sizes: Tensor, rows: int, values: int) -> Tensor:
-    batch_sizes = batch_sizes.contiguous()
-    if batch_sizes.dtype != torch.int64 or batch_sizes.dim() != 1:
-        raise TypeError(f"expected batch_sizes of int64 and one dimension; found {batch_sizes.dtype}")
-    sizes = batch_sizes.numpy()
-    if int(sizes.sum()) != values:
-        raise ValueError(f"expected batch_sizes that add up to the {values} values; found {int(sizes.sum())}")
-    if sizes.size and (sizes[0] > rows or sizes[-1] < 0 or bool((sizes[1:] > sizes[:-1]).any())):
-        raise ValueError(f"expected batch_sizes that never grow, from at most {rows} rows; found {sizes.tolist()}")
-    return batch_sizes
-
-
 class _Arguments:
     """Contiguous tensors kept alive, their addresses handed out; 0 for what is absent."""
 
@@ -74,7 +75,8 @@ class _Arguments:
     def layout(self, cell: str, dtype: str, batch_sizes: Tensor, values: int, h_0: Tensor, units: int) -> tuple:
         """The fields of struct Layout."""
         directions, rows, states = h_0.shape
-        batch_sizes = _check_layout(batch_sizes, rows, values)
+        if batch_sizes.dtype != torch.int64 or batch_sizes.dim() != 1:
+            raise TypeError(f"expected batch_sizes of int64 and one dimension; found {batch_sizes.dtype}")
         return (
             *(cell, dtype, self.address(batch_sizes), batch_sizes.shape[0], values),
             *(directions, rows, units, states, torch.get_num_threads()),
@@ -135,8 +137,8 @@ def _forward(
     batch_sizes: Tensor,
     training: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    made = _forward_fake(
-        *(cell, gates, weight_hh, scale_hh, weight_hr, scale_hr, bias_n, peephole, norm_hh, norm_c, h_0, c_0),
+    made = _forward_made(
+        *(_empty, cell, gates, weight_hh, scale_hh, weight_hr, scale_hr, bias_n, peephole, norm_hh, norm_c, h_0, c_0),
         *(dropout_mask, zoneout_h, zoneout_c, numbers, batch_sizes, training),
     )
     output, h_n, c_n, saved, normalized, deviation = made
@@ -179,7 +181,8 @@ def _forward(
     return made
 
 
-def _forward_fake(
+def _forward_made(
+    empty: Callable[..., Tensor],
     cell: str,
     gates: Tensor,
     weight_hh: Tensor,
@@ -206,12 +209,12 @@ def _forward_fake(
     saved = values if training and not is_plain else 0
     normalized = values if training and norm_hh is not None else 0
     return (
-        gates.new_empty(values, directions * h_0.shape[2]),
-        h_0.new_empty(h_0.shape),
-        h_0.new_empty(0 if c_0 is None else c_0.shape),
-        gates.new_empty(saved, directions, saved_width(cell) * units),
-        gates.new_empty(normalized, directions, width),
-        h_0.new_empty(normalized, directions, 2),
+        empty(gates, values, directions * h_0.shape[2]),
+        empty(h_0, *h_0.shape),
+        empty(h_0, *((0,) if c_0 is None else c_0.shape)),
+        empty(gates, saved, directions, saved_width(cell) * units),
+        empty(gates, normalized, directions, width),
+        empty(h_0, normalized, directions, 2),
     )
 
 
@@ -237,8 +240,21 @@ def _backward(
     numbers: Sequence[float],
     batch_sizes: Tensor,
 ) -> tuple[Tensor, ...]:
-    made = _backward_fake(
-        *(cell, grad_output, grad_h_n, grad_c_n, saved, normalized, deviation, output, weight_hh, weight_hr, peephole),
+    made = _backward_made(
+        *(
+            _empty,
+            cell,
+            grad_output,
+            grad_h_n,
+            grad_c_n,
+            saved,
+            normalized,
+            deviation,
+            output,
+            weight_hh,
+            weight_hr,
+            peephole,
+        ),
         *(norm_hh, norm_c, h_0, c_0, dropout_mask, zoneout_h, zoneout_c, numbers, batch_sizes),
     )
     directions, rows, states = h_0.shape
@@ -295,7 +311,8 @@ def _backward(
     return made
 
 
-def _backward_fake(
+def _backward_made(
+    empty: Callable[..., Tensor],
     cell: str,
     grad_output: Tensor,
     grad_h_n: Tensor,
@@ -323,16 +340,41 @@ def _backward_fake(
     units = width // GATES[cell]
     projected = 0 if weight_hr is None else values
     return (
-        output.new_empty(values, directions, _gradient_width(cell) * units),
-        output.new_empty(values, directions, states),
-        output.new_empty(0 if norm_hh is None else values, directions, width),
-        output.new_empty(projected, directions, states),
-        output.new_empty(projected, directions, units),
-        h_0.new_empty(h_0.shape),
-        h_0.new_empty(directions, 0 if c_0 is None else rows, units),
-        h_0.new_empty(directions, 0 if peephole is None else rows, 3, units),
-        h_0.new_empty(directions, 0 if norm_c is None else rows, 2, units),
+        empty(output, values, directions, _gradient_width(cell) * units),
+        empty(output, values, directions, states),
+        empty(output, 0 if norm_hh is None else values, directions, width),
+        empty(output, projected, directions, states),
+        empty(output, projected, directions, units),
+        empty(h_0, *h_0.shape),
+        empty(h_0, directions, 0 if c_0 is None else rows, units),
+        empty(h_0, directions, 0 if peephole is None else rows, 3, units),
+        empty(h_0, directions, 0 if norm_c is None else rows, 2, units),
     )
+
+
+def _forward_fake(*arguments: Any) -> tuple[Tensor, ...]:
+    return _forward_made(_new_empty, *arguments)
+
+
+def _backward_fake(*arguments: Any) -> tuple[Tensor, ...]:
+    return _backward_made(_new_empty, *arguments)
+
+
+def _project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``x @ weight.T + bias``, the product of PyTorch's, on memory of the pool."""
+    made = _empty(x, x.shape[0], weight.shape[0])
+    return torch.mm(x, weight.t(), out=made) if bias is None else torch.addmm(bias, x, weight.t(), out=made)
+
+
+def _project_fake(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return x.new_empty(x.shape[0], weight.shape[0])
+
+
+def _project_vmap(info: Any, in_dims: tuple, x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, int]:
+    if in_dims[1] is not None or in_dims[2] is not None:
+        raise ValueError(_UNMAPPED)
+    made = torch.ops.tidegate.project(x.movedim(in_dims[0], 0).flatten(0, 1), weight, bias)
+    return made.unflatten(0, (info.batch_size, -1)), 0
 
 
 # How vmap folds: for each argument the dimension of its rows, None where it has none and may not be mapped.
@@ -340,6 +382,9 @@ _FORWARD_ROWS = (None, 0, *[None] * 8, 1, 1, 1, 0, 0, None, None, None)
 _FORWARD_MADE = (0, 1, 1, 0, 0, 0)
 _BACKWARD_ROWS = (None, 0, 1, 1, 0, 0, 0, 0, *[None] * 5, 1, 1, 1, 0, 0, None, None)
 _BACKWARD_MADE = (0, 0, 0, 0, 0, 1, 1, 1, 1)
+
+
+_UNMAPPED = "vmap over weights or lengths is not supported; map over inputs and states"
 
 
 def _fold(tensor: Tensor, vmap_dim: int | None, size: int, rows_dim: int) -> Tensor:
@@ -358,7 +403,7 @@ def _vmap_rule(op_name: str, rows_dims: Sequence[int | None], made_dims: Sequenc
         folded = []
         for at, (arg, dim, rows_dim) in enumerate(zip(args, in_dims, rows_dims, strict=True)):
             if rows_dim is None and isinstance(dim, int):
-                raise ValueError("vmap over weights or lengths is not supported; map over inputs and states")
+                raise ValueError(_UNMAPPED)
             if rows_dim is not None and isinstance(arg, Tensor):
                 folded.append(_fold(arg, dim, size, rows_dim))
             else:
@@ -387,7 +432,9 @@ _library.define(
     " Tensor? zoneout_c, float[] numbers, Tensor batch_sizes)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
+_library.define("project(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
 for _name, _impl, _fake, _vmap in (
+    ("project", _project, _project_fake, _project_vmap),
     ("recurrent_forward", _forward, _forward_fake, _vmap_rule("recurrent_forward", _FORWARD_ROWS, _FORWARD_MADE, 16)),
     (
         "recurrent_backward",

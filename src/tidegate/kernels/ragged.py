@@ -37,15 +37,12 @@ class Ragged:
         order: ``[B]`` int64, the caller's row at each sorted place (stable, descending length).
         batch_sizes: ``[T]`` int64, rows alive at each step; their sum is N. T may exceed the longest length.
         row_of: ``[N]`` int64, the caller's row that each value belongs to.
-        previous_row: ``[2, N]`` int64, for the forward and the reverse direction: where the state before each value
-            lies in ``cat([h_0, output])``, h_0 in sorted order.
     """
 
     lengths: Tensor
     order: Tensor
     batch_sizes: Tensor
     row_of: Tensor
-    previous_row: Tensor
 
     @property
     def num_rows(self) -> int:
@@ -106,49 +103,35 @@ def ragged_from_lengths(lengths: Tensor | Sequence[int], num_steps: int | None =
 
 def ragged_full(num_rows: int, num_steps: int, device: torch.device | str | None = None) -> Ragged:
     """The layout of `num_rows` sequences that all have `num_steps` steps: plain time-major order."""
-    places = torch.arange((num_steps + 1) * num_rows, device=device)
-    row_of = places[: num_steps * num_rows].remainder(num_rows) if num_rows else places[:0]
-    # Forward, the state before value n is value n - B, and cat([h_0, output]) starts with B rows of h_0: place n.
-    forward = places[: num_steps * num_rows]
-    reverse = torch.cat([places[2 * num_rows :], places[:num_rows]])[: num_steps * num_rows]
+    order = torch.arange(num_rows, device=device)
     return Ragged(
         lengths=torch.full((num_rows,), num_steps, dtype=torch.int64, device=device),
-        order=places[:num_rows],
+        order=order,
         batch_sizes=torch.full((num_steps,), num_rows, dtype=torch.int64, device=device),
-        row_of=row_of,
-        previous_row=torch.stack([forward, reverse]),
+        row_of=order.repeat(num_steps),
     )
 
 
-def _layout(lengths: Tensor, num_steps: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    num_rows = lengths.shape[0]
+def _layout(lengths: Tensor, num_steps: int) -> tuple[Tensor, Tensor, Tensor]:
     sorted_lengths, order = torch.sort(lengths, descending=True, stable=True)
     steps = torch.arange(num_steps, device=lengths.device)
     alive = sorted_lengths > steps[:, None]
-    batch_sizes = alive.sum(1)
-    step_of, place_of = alive.nonzero(as_tuple=True)
-    # starts[t] is where step t begins in cat([h_0, output]); step -1 is h_0.
-    starts = torch.nn.functional.pad(batch_sizes.cumsum(0), (1, 0)) + num_rows
-    before = torch.nn.functional.pad(starts[:-1], (1, 0))
-    forward = before[step_of] + place_of
-    last = step_of + 1 == sorted_lengths[place_of]
-    reverse = torch.where(last, place_of, starts[step_of + 1] + place_of)
-    return order, batch_sizes, order[place_of], torch.stack([forward, reverse])
+    _, place_of = alive.nonzero(as_tuple=True)
+    return order, alive.sum(1), order[place_of]
 
 
-def _layout_fake(lengths: Tensor, num_steps: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _layout_fake(lengths: Tensor, num_steps: int) -> tuple[Tensor, Tensor, Tensor]:
     num_values = torch.library.get_ctx().new_dynamic_size()
     return (
         torch.empty_like(lengths),
         lengths.new_empty(num_steps),
         lengths.new_empty(num_values),
-        lengths.new_empty(2, num_values),
     )
 
 
 # An op, since its N depends on the data, which torch.compile traces through an op and not through plain indexing.
 _library = torch.library.Library("tidegate", "FRAGMENT")
-_library.define("ragged_layout(Tensor lengths, SymInt num_steps) -> (Tensor, Tensor, Tensor, Tensor)")
+_library.define("ragged_layout(Tensor lengths, SymInt num_steps) -> (Tensor, Tensor, Tensor)")
 _library.impl("ragged_layout", _layout, "CompositeExplicitAutograd")
 torch.library.register_fake("tidegate::ragged_layout", _layout_fake, lib=_library)
 
