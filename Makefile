@@ -45,6 +45,7 @@ test-data: install
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/gru.py --json benchmarks/results/gru.json
+	$(BIN)/python benchmarks/crf.py --json benchmarks/results/crf.json
 
 lint: install
 	$(BIN)/ruff check
