@@ -19,7 +19,8 @@ def at_most(what: str, value: float, limit: float) -> Bar:
 def verdict(bars: Iterable[Bar]) -> str:
     """How a row's figures stand: ``4.60 x torch.nn (>= 4) reached``."""
     return "; ".join(
-        f"{bar['what']} {bar['value']:.3g} ({bar['sense']} {bar['limit']:g}) {'reached' if bar['reached'] else 'missed'}"
+        f"{bar['what']} {bar['value']:.4g} ({bar['sense']} {bar['limit']:g}) "
+        + ("reached" if bar["reached"] else "missed")
         for bar in bars
     )
 

@@ -140,8 +140,8 @@ def main() -> None:
             record.add(row)
             print(
                 f"{row['name']:34} training {row['training_ms']:9.3f} ms {row['training_ratio']:5.2f} x "
-                f"{row['training_of_peak']:6.1%}  inference {row['inference_ms']:9.3f} ms {row['inference_ratio']:5.2f} "
-                f"x {row['inference_ratio_onnx']:5.2f} x  {missed(row['bars'])}",
+                f"{row['training_of_peak']:6.1%}  inference {row['inference_ms']:9.3f} ms "
+                f"{row['inference_ratio']:5.2f} x {row['inference_ratio_onnx']:5.2f} x  {missed(row['bars'])}",
                 flush=True,
             )
     record.finish(overall(record.rows))

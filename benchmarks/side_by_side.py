@@ -9,6 +9,7 @@ import argparse
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import platform
 import statistics
@@ -32,21 +33,27 @@ def alternate(
     repeats: int,
     min_seconds: float = 0.02,
     own_pool: Collection[str] = (),
+    max_seconds: float = math.inf,
 ) -> dict[str, float]:
     """Median seconds of one call of each candidate; they take turns, so that a slow moment of the machine hits all.
 
     A turn is as many calls as fill `min_seconds`, after one that is not counted. Candidates of `own_pool` have a thread
     pool beside torch's: workers of the one that still spin would take the cores from the other, so before a turn of
-    another pool than the last all wait until they sleep.
+    another pool than the last all wait until they sleep. A candidate whose turns would take longer than `max_seconds`
+    in all has fewer, three at the least.
     """
-    calls = {}
+    calls, turns = {}, {}
     for name, call in candidates.items():
-        call()
-        calls[name] = max(1, round(min_seconds / max(_seconds(call, 1), 1e-7)))
+        first = _seconds(call, 1)
+        of_call = max(_seconds(call, 1) if first < 1 else first, 1e-7)
+        calls[name] = max(1, round(min_seconds / of_call))
+        turns[name] = min(repeats, max(3, int(min(max_seconds / of_call, repeats))))
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     last = None
-    for _ in range(repeats):
+    for turn in range(repeats):
         for name, call in candidates.items():
+            if turn >= turns[name]:
+                continue
             pool = name if name in own_pool else "torch"
             if last not in (None, pool) and torch.get_num_threads() > 1:
                 time.sleep(_SPIN_SECONDS)
@@ -65,7 +72,7 @@ def _seconds(call: Callable[[], Any], calls: int) -> float:
 
 
 def peak_call(dtype: torch.dtype = torch.float32) -> tuple[Callable[[], Any], float]:
-    """torch.mm at 2048 cubed, to take turns as a candidate, and its FLOPs: what the machine gives to dense arithmetic."""
+    """torch.mm at 2048 cubed, to take turns as a candidate, and its FLOPs: what dense arithmetic gets."""
     a, b = torch.randn(2, _PEAK_SIZE, _PEAK_SIZE).to(dtype)
     return lambda: torch.mm(a, b), 2.0 * _PEAK_SIZE**3
 
@@ -97,12 +104,14 @@ def machine() -> dict[str, Any]:
     return found
 
 
-def arguments(doc: str | None, repeats: int = 15) -> argparse.ArgumentParser:
-    """The arguments that every benchmark has."""
+def arguments(doc: str | None, *, threads: bool = True, timed: bool = True) -> argparse.ArgumentParser:
+    """The arguments that benchmarks share; `threads` and `timed` for those that take thread counts and repeats."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the record to this file, after every row")
-    parser.add_argument("--threads", type=int, nargs="+", default=[2, 1])
-    parser.add_argument("--repeats", type=int, default=repeats, help="turns of each candidate; the median counts")
+    if threads:
+        parser.add_argument("--threads", type=int, nargs="+", default=[2, 1])
+    if timed:
+        parser.add_argument("--repeats", type=int, default=15, help="turns of each candidate; the median counts")
     parser.add_argument("--only", help="only the rows whose name holds this")
     return parser
 
@@ -112,11 +121,11 @@ class Record:
 
     Args:
         path: The JSON file, or None to print alone.
-        repeats: Turns of each candidate, at the least.
+        repeats: Turns of each candidate, or None where nothing is timed.
         resume: Take up the rows of the file: what was measured there is not measured again.
     """
 
-    def __init__(self, path: Path | None, repeats: int, resume: bool = False) -> None:
+    def __init__(self, path: Path | None, repeats: int | None, resume: bool = False) -> None:
         self.path = path
         self.record: dict[str, Any] = {"machine": machine(), "repeats": repeats, "rows": []}
         if path is not None and resume and path.exists():
@@ -124,7 +133,8 @@ class Record:
             if kept["machine"] != self.record["machine"]:
                 raise SystemExit(f"{path} was measured on {kept['machine']}; found {self.record['machine']} now")
             self.record["rows"] = kept["rows"]
-            self.record["repeats"] = min(repeats, kept["repeats"])
+            if repeats is not None:
+                self.record["repeats"] = min(repeats, kept["repeats"])
 
     @property
     def rows(self) -> list[dict[str, Any]]:
