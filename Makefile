@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install -qq
 NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 SANITIZED := build/sanitize
 
-.PHONY: install demo test test-slow test-data bench sanitize lint stubs clean
+.PHONY: install demo test test-slow test-data bench bench-full sanitize lint stubs clean
 
 install: $(VENV)/.installed
 
@@ -43,9 +43,19 @@ test-slow: install
 test-data: install
 	$(BIN)/python -m pytest -m data
 
+# Speed: a part of the grid and every other benchmark, then docs/performance.md from what they measured.
+BENCHMARKS := memory single_step low_precision bfloat16 options crf ragged_imdb
 bench: $(VENV)/.bench
-	$(BIN)/python benchmarks/gru.py --json benchmarks/results/gru.json
-	$(BIN)/python benchmarks/crf.py --json benchmarks/results/crf.json
+	$(BIN)/python benchmarks/recurrent.py --quick --json benchmarks/results/recurrent_quick.json
+	for name in $(BENCHMARKS); do \
+	  $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json || exit 1; done
+	$(BIN)/python benchmarks/tables.py
+
+# The whole grid takes hours; started again, it goes on where it was interrupted. Its record, where there is one, stands
+# on the page in place of the quick one's: remove it to measure anew.
+bench-full: $(VENV)/.bench
+	$(BIN)/python benchmarks/recurrent.py --json benchmarks/results/recurrent.json --resume
+	$(BIN)/python benchmarks/tables.py
 
 lint: install
 	$(BIN)/ruff check
