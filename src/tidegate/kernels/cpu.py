@@ -6,7 +6,7 @@ inputs' projection before, the gradients of inputs and weights after.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -106,7 +106,8 @@ def _recurrence(
 def _in_low_precision(w: Weights) -> Weights:
     matrices = {"weight_ih", "weight_hh", "weight_hr"}
     types = {name: torch.bfloat16 if name in matrices else torch.float32 for name in Weights._fields}
-    return Weights(**{name: None if t is None else t.to(types[name]) for name, t in w._asdict().items()})
+    cast: dict[str, Any] = {name: None if t is None else t.to(types[name]) for name, t in w._asdict().items()}
+    return Weights(**cast)
 
 
 def _zoneout(zoneout: Tensor | float | None) -> tuple[Tensor | None, float]:
@@ -330,20 +331,24 @@ class _RecurrenceBackward(torch.autograd.Function):
         rate_h, rate_c, eps = ctx.numbers
         options = Options(mask, zone_h if zone_h is not None else rate_h, zone_c if zone_c is not None else rate_c, eps)
         with torch.enable_grad():
-            sources = [None if t is None else t.detach().requires_grad_() for t in (x, h_0, c_0, *parameters)]
-            given = [None if t is None else t.detach().requires_grad_() for t in (grad_output, grad_h_n, grad_c_n)]
+            sources = [_leaf(t) for t in (x, h_0, c_0, *parameters)]
+            given = [_leaf(t) for t in (grad_output, grad_h_n, grad_c_n)]
             # In one type, which is wider than bfloat16.
-            wide: Iterator[Any] = (None if t is None else t.to(h_0.dtype) for t in sources)
+            wide: list[Any] = [None if t is None else t.to(h_0.dtype) for t in sources]
             wide_x, wide_h_0, wide_c_0, *wide_parameters = wide
             outputs = reference.steps(
                 ctx.cell, wide_x, _directions(wide_parameters), wide_h_0, wide_c_0, batch_sizes, options
             )
-            taken = [(out, of.to(out.dtype)) for out, of in zip(outputs, given, strict=False) if of is not None]
+            taken = [
+                (out, of.to(out.dtype))
+                for out, of in zip(outputs, given, strict=False)
+                if out is not None and of is not None
+            ]
             # Where x wants no gradient there is none of it to differentiate.
             at = [i for i, t in enumerate(sources) if t is not None and (i > 0 or ctx.wants_x)]
             first = torch.autograd.grad(
                 [out for out, _ in taken],
-                [sources[i] for i in at],  # pyright: ignore[reportArgumentType]
+                [leaf for i in at if (leaf := sources[i]) is not None],
                 [of for _, of in taken],
                 create_graph=True,
                 allow_unused=True,
@@ -355,6 +360,10 @@ class _RecurrenceBackward(torch.autograd.Function):
             )
         found = [None if t is None else next(second) for t in (*given, *sources)]
         return *[None] * 5, *found[:6], *[None] * 10, *found[6:]
+
+
+def _leaf(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach().requires_grad_()
 
 
 class _Gradients:
