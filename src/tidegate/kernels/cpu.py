@@ -1,7 +1,7 @@
 """Recurrences on a CPU: the native kernels joined to autograd.
 
-The ops of :mod:`tidegate.kernels.cpu_ops` walk the steps. Around them stand the products that PyTorch does best: the
-inputs' projection before, the gradients of inputs and weights after.
+The ops of :mod:`tidegate.kernels.cpu_library` walk the steps. Around them stand the products that PyTorch does best:
+the inputs' projection before, the gradients of inputs and weights after.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from tidegate import native
-from tidegate.kernels import cpu_ops as cpu_ops  # registers the ops
-from tidegate.kernels import reference
+from tidegate.kernels import cpu_ops, reference
+from tidegate.kernels.cpu_library import ops_for
 from tidegate.kernels.ragged import Ragged
 from tidegate.kernels.reference import GATES, Options, Weights
 
@@ -149,11 +149,11 @@ def _project(
     if weights[0].norm_ih is None:
         bias = None if biases[0][0] is None else torch.cat([bias for bias, _ in biases if bias is not None])
         weight_ih = weights[0].weight_ih if len(weights) == 1 else torch.cat([w.weight_ih for w in weights])
-        gates = torch.ops.tidegate.project(x, weight_ih, None if bias is None else bias.to(x.dtype))
+        gates = ops_for(x).project(x, weight_ih, None if bias is None else bias.to(x.dtype))
         return gates.unflatten(1, (len(weights), -1)), bias_n, x.new_empty(0), x.new_empty(0)
     gates, products, statistics = [], [], []
     for w, (bias, _) in zip(weights, biases, strict=True):
-        product = torch.ops.tidegate.project(x, w.weight_ih, None)
+        product = ops_for(x).project(x, w.weight_ih, None)
         bias = None if bias is None else bias.to(x.dtype)
         gain: Any = w.norm_ih
         made, mean, deviation = torch.native_layer_norm(product, product.shape[-1:], gain.to(x.dtype), bias, eps)
@@ -186,7 +186,7 @@ class _Recurrence(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         weights = _directions(parameters)
         gates, bias_n, products, statistics = _project(cell, x, weights, eps)
-        made = torch.ops.tidegate.recurrent_forward(
+        made = ops_for(x).recurrent_forward(
             *(cell, gates, _stacked(weights, "weight_hh"), None, _stacked(weights, "weight_hr"), None, bias_n),
             *(_stacked(weights, name) for name in ("peephole", "norm_hh", "norm_c")),
             *(h_0, c_0, mask, zone_h, zone_c, [rate_h, rate_c, eps], batch_sizes, training),
@@ -277,8 +277,9 @@ class _RecurrenceBackward(torch.autograd.Function):
         *parameters: Tensor | None,
     ) -> tuple[Tensor, ...]:
         weights = _directions(parameters)
+        ops = ops_for(grad_output)
         grad_gates, previous, grad_product, grad_projected, exposed, grad_h_0, grad_c_0, of_peephole, of_norm_c = (
-            torch.ops.tidegate.recurrent_backward(
+            ops.recurrent_backward(
                 *(cell, grad_output, grad_h_n, grad_c_n, saved, normalized, deviation, output),
                 *(_stacked(weights, name) for name in ("weight_hh", "weight_hr", "peephole", "norm_hh", "norm_c")),
                 *(h_0, c_0, mask, zone_h, zone_c, [rate_h, rate_c, eps], batch_sizes),
@@ -299,7 +300,7 @@ class _RecurrenceBackward(torch.autograd.Function):
                 normal = (products[d].to(mean.dtype) - mean) * inverse_deviation
                 of_norm_ih = (normal * after).sum(0, dtype=w.norm_ih.dtype)
             if wants_x:
-                share = torch.ops.tidegate.project(of_input, w.weight_ih.t(), None) if d == 0 else None
+                share = ops.project(of_input, w.weight_ih.t(), None) if d == 0 else None
                 grad_x = torch.addmm(grad_x, of_input, w.weight_ih) if share is None else share
             of_state = None if w.norm_hh is None else grad_product[:, d]
             made = {
