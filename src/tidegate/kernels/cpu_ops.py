@@ -141,7 +141,7 @@ def recurrent_forward(
     batch_sizes: Tensor,
     training: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """A recurrence over projected gates: output, h_n, c_n and what the backward pass needs (struct Forward of kernels.h)."""
+    """A recurrence over projected gates: output, h_n, c_n, and what its backward pass needs (struct Forward)."""
     made = forward_made(
         *(_empty, cell, gates, weight_hh, scale_hh, weight_hr, scale_hr, bias_n, peephole, norm_hh, norm_c, h_0, c_0),
         *(dropout_mask, zoneout_h, zoneout_c, numbers, batch_sizes, training),
