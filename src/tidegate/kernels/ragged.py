@@ -8,6 +8,7 @@ length zero sorts last and owns no value.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -103,6 +104,15 @@ def ragged_from_lengths(lengths: Tensor | Sequence[int], num_steps: int | None =
 
 def ragged_full(num_rows: int, num_steps: int, device: torch.device | str | None = None) -> Ragged:
     """The layout of `num_rows` sequences that all have `num_steps` steps: plain time-major order."""
+    # Kept for the next call of the same shape: making it takes longer than a small kernel. Not what a compiler traces,
+    # nor fake tensors; and as ordinary tensors, which inference mode's are not.
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
+        return _make_full(num_rows, num_steps, device)
+    with torch.inference_mode(False):
+        return _kept_full(num_rows, num_steps, torch.device(device or "cpu"))
+
+
+def _make_full(num_rows: int, num_steps: int, device: torch.device | str | None) -> Ragged:
     order = torch.arange(num_rows, device=device)
     return Ragged(
         lengths=torch.full((num_rows,), num_steps, dtype=torch.int64, device=device),
@@ -110,6 +120,9 @@ def ragged_full(num_rows: int, num_steps: int, device: torch.device | str | None
         batch_sizes=torch.full((num_steps,), num_rows, dtype=torch.int64, device=device),
         row_of=order.repeat(num_steps),
     )
+
+
+_kept_full = functools.lru_cache(maxsize=8)(_make_full)
 
 
 def _layout(lengths: Tensor, num_steps: int) -> tuple[Tensor, Tensor, Tensor]:
