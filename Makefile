@@ -51,14 +51,16 @@ lint: install
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
 
-# The tests of the kernels with the extension built under AddressSanitizer and UndefinedBehaviorSanitizer.
+# The tests of the kernels with the extension built under AddressSanitizer and UndefinedBehaviorSanitizer: those that call
+# it themselves, not those of what PyTorch compiles and differentiates around it, which take the longest.
 sanitize: install
 	cmake -S . -B $(SANITIZED) -G Ninja -DCMAKE_BUILD_TYPE=Debug -DTIDEGATE_SANITIZE=address,undefined \
 	  -DPython_EXECUTABLE=$(abspath $(BIN))/python
 	cmake --build $(SANITIZED)
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so) $$(gcc -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	TIDEGATE_TEST_NATIVE=$(SANITIZED) $(BIN)/python -m pytest tests/kernels tests/layers/test_recurrent.py -p no:cacheprovider
+	TIDEGATE_TEST_NATIVE=$(SANITIZED) $(BIN)/python -m pytest -q tests/kernels \
+	  --ignore=tests/kernels/test_recurrence_in_torch.py -p no:cacheprovider
 
 # The typed stub of the extension, made from the extension itself; a test holds it to the committed file.
 stubs: install
