@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install -qq
 NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 SANITIZED := build/sanitize
 
-.PHONY: install demo test test-slow test-data bench sanitize lint stubs clean
+.PHONY: install demo test test-slow test-data bench bench-full sanitize check-native check-aarch64 lint stubs clean
 
 install: $(VENV)/.installed
 
@@ -43,8 +43,19 @@ test-slow: install
 test-data: install
 	$(BIN)/python -m pytest -m data
 
+# Speed: a part of the grid and every other benchmark, then docs/performance.md from what they measured.
+BENCHMARKS := memory single_step low_precision bfloat16 options crf ragged_imdb
 bench: $(VENV)/.bench
-	$(BIN)/python benchmarks/gru.py --json benchmarks/results/gru.json
+	$(BIN)/python benchmarks/recurrent.py --quick --json benchmarks/results/recurrent_quick.json
+	for name in $(BENCHMARKS); do \
+	  $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json || exit 1; done
+	$(BIN)/python benchmarks/tables.py
+
+# The whole grid takes hours; started again, it goes on where it was interrupted. Its record, where there is one, stands
+# on the page in place of the quick one's: remove it to measure anew.
+bench-full: $(VENV)/.bench
+	$(BIN)/python benchmarks/recurrent.py --json benchmarks/results/recurrent.json --resume
+	$(BIN)/python benchmarks/tables.py
 
 lint: install
 	$(BIN)/ruff check
@@ -61,6 +72,24 @@ sanitize: install
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	TIDEGATE_TEST_NATIVE=$(SANITIZED) $(BIN)/python -m pytest -q tests/kernels \
 	  --ignore=tests/kernels/test_recurrence_in_torch.py -p no:cacheprovider
+
+# CMake and Ninja are the virtual environment's where the system has none.
+sanitize check-native check-aarch64: export PATH := $(abspath $(BIN)):$(PATH)
+
+# The kernels against plain loops in C++, without Python.
+check-native:
+	cmake -S . -B build/check -DTIDEGATE_PYTHON=OFF -DTIDEGATE_FEW_PRODUCTS=ON
+	cmake --build build/check --parallel 2 --target tidegate_check
+	build/check/tidegate_check
+
+# The same for 64-bit ARM, under an emulator; on Debian and Ubuntu from the packages that the message names.
+check-aarch64:
+	@for tool in aarch64-linux-gnu-g++ qemu-aarch64-static; do command -v $$tool > /dev/null || { \
+	  echo "$$tool is missing: apt-get install g++-aarch64-linux-gnu qemu-user-static" >&2; exit 1; }; done
+	cmake -S . -B build/aarch64 -DTIDEGATE_PYTHON=OFF -DTIDEGATE_FEW_PRODUCTS=ON -DCMAKE_SYSTEM_NAME=Linux \
+	  -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++
+	cmake --build build/aarch64 --parallel 2 --target tidegate_check
+	qemu-aarch64-static -L /usr/aarch64-linux-gnu build/aarch64/tidegate_check
 
 # The typed stub of the extension, made from the extension itself; a test holds it to the committed file.
 stubs: install

@@ -9,22 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import performance_page
+from performance_page import RESULTS, markdown
+
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
-
-PERFORMANCE = """# Speed
-
-Made by `make bench` and `python benchmarks/tables.py` from `benchmarks/results/gru.json`.
-
-{machine}
-
-tidegate.GRU beside torch.nn.GRU in one process, taking turns; medians of {repeats} turns. A training step is forward
-and backward with the gradients of the input and of all parameters; its FLOPs are 3 x 2 N 3H (I + H) a direction, N the
-number of real steps, I = H; inference takes a third of that. `of peak` is the fraction of torch.mm's rate (float32,
-2048 cubed) measured beside the same shape. In the ragged batches torch.nn.GRU takes a PackedSequence made beforehand.
-
-{table}
-"""
 
 RESULTS_PAGE = """# Results
 
@@ -45,38 +33,6 @@ Times are of whole runs (reading, training, baseline, report) on the machine of 
 
 def load(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / name).read_text())
-
-
-def markdown(header: list[str], rows: list[list[str]], left: int = 1) -> str:
-    rule = ["---"] * left + ["---:"] * (len(header) - left)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [header, rule, *rows])
-
-
-def describe(machine: dict[str, Any]) -> str:
-    return (
-        f"Machine: {machine['processor']}, {machine['cores']} cores, instruction set {machine['isa']}; "
-        f"Python {machine['python']}, torch {machine['torch']}."
-    )
-
-
-def performance() -> str:
-    record = load("gru.json")
-    header = ["shape", "job", "threads", "tidegate ms", "torch ms", "ratio", "GFLOP/s", "of peak"]
-    rows = [
-        [
-            row["shape"],
-            row["job"],
-            str(row["threads"]),
-            f"{row['tidegate_ms']:.3f}",
-            f"{row['torch_ms']:.3f}",
-            f"**{row['ratio']:.2f}**",
-            f"{row['gflops']:.0f}",
-            f"{row['fraction_of_peak']:.0%}",
-        ]
-        for row in record["rows"]
-    ]
-    machine = describe(record["machine"])
-    return PERFORMANCE.format(machine=machine, repeats=record["repeats"], table=markdown(header, rows, left=2))
 
 
 def results() -> str:
@@ -105,7 +61,7 @@ def results() -> str:
 
 
 def main() -> None:
-    (ROOT / "docs" / "performance.md").write_text(performance())
+    (ROOT / "docs" / "performance.md").write_text(performance_page.page())
     (ROOT / "docs" / "results.md").write_text(results())
 
 

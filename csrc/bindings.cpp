@@ -195,6 +195,7 @@ NB_MODULE(_native, m) {
   m.def("backward", &backward, "layout"_a, "parameters"_a, "arrays"_a,
         "Its gradients: addresses and sizes as the structs Layout, Parameters and Backward of kernels.h have them.");
   bind_step(m);
+  bind_crf(m);
   bind_pool(m);
 
   // The variable of the environment is read once, at import; a wrong name stops the import with its reason.

@@ -14,6 +14,7 @@ Cell cell_named(const std::string& name);
 Type type_named(const std::string& name);
 
 void bind_step(nanobind::module_& m);
+void bind_crf(nanobind::module_& m);
 void bind_pool(nanobind::module_& m);
 
 }  // namespace tidegate::bindings

@@ -75,24 +75,24 @@ template <class T> class GruForward : public ForwardPass<T> {
   void reset_after(const Share& share, const Step& s, int alive, const Inputs<Product>& in, const char* packed,
                    const Real* from, Real* to) const {
     const bool normalises = p_.norm_hh != nullptr;
-    products<3, Product>(share, alive, unit_blocks<Real>(H_), in, packed, H_,
-                         [&](int row, int rows, int block, int blocks, const Real* tile) {
-                           if (normalises) return this->keep(row, rows, block, blocks, 0, 3, tile);
-                           for (int m = 0; m < rows; ++m)
-                             for (int b = 0; b < blocks; ++b, tile += 3 * kWidth)
-                               after(s, row + m, (block + b) * kWidth, load<Real>(tile), load<Real>(tile + kWidth),
-                                     load<Real>(tile + 2 * kWidth), from, to);
-                         },
-                         [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 0, 3, block, blocks); });
-    if (!normalises) return;
-    share.meet();
-    share.for_each_row(alive, [&](int row) {
-      const Moments<Real> found = this->moments_of(s, row, 0, 3, 0);
-      this->for_my_units(share, H_, [&](int unit) {
-        after(s, row, unit, this->normal(s, row, 0, unit, found), this->normal(s, row, 1, unit, found),
-              this->normal(s, row, 2, unit, found), from, to);
-      });
-    });
+    const auto cells = [&](int row, int rows, int block, int blocks, const Real* tile) {
+      cells_after(s, row, rows, block, blocks, tile, from, to);
+    };
+    products<3, Product>(
+        share, alive, unit_blocks<Real>(H_), in, packed, H_,
+        [&](int row, int rows, int block, int blocks, const Real* tile) {
+          normalises ? this->keep(row, rows, block, blocks, 0, 3, tile) : cells(row, rows, block, blocks, tile);
+        },
+        [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 0, 3, block, blocks); });
+    if (normalises) this->normalise(share, s, 0, 3, 0, cells);
+  }
+
+  void cells_after(const Step& s, int row, int rows, int block, int blocks, const Real* tile, const Real* from,
+                   Real* to) const {
+    for (int m = 0; m < rows; ++m)
+      for (int b = 0; b < blocks; ++b, tile += 3 * kWidth)
+        after(s, row + m, (block + b) * kWidth, load<Real>(tile), load<Real>(tile + kWidth), load<Real>(tile + 2 * kWidth),
+              from, to);
   }
 
   TIDEGATE_INLINE void after(const Step& s, int row, int unit, V of_r, V of_z, V of_n, const Real* from, Real* to) const {
@@ -113,40 +113,41 @@ template <class T> class GruForward : public ForwardPass<T> {
   void reset_before(const Share& share, const Step& s, int alive, const Inputs<Product>& in, const char* packed,
                     const Real* from, Real* to) const {
     const bool normalises = p_.norm_hh != nullptr;
-    products<2, Product>(share, alive, unit_blocks<Real>(H_), in, packed, H_,
-                         [&](int row, int rows, int block, int blocks, const Real* tile) {
-                           if (normalises) return this->keep(row, rows, block, blocks, 0, 2, tile);
-                           for (int m = 0; m < rows; ++m)
-                             for (int b = 0; b < blocks; ++b, tile += 2 * kWidth)
-                               gates(s, row + m, (block + b) * kWidth, load<Real>(tile), load<Real>(tile + kWidth), from);
-                         },
-                         [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 0, 2, block, blocks); });
+    const auto gates = [&](int row, int rows, int block, int blocks, const Real* tile) {
+      gates_before(s, row, rows, block, blocks, tile, from);
+    };
+    products<2, Product>(
+        share, alive, unit_blocks<Real>(H_), in, packed, H_,
+        [&](int row, int rows, int block, int blocks, const Real* tile) {
+          normalises ? this->keep(row, rows, block, blocks, 0, 2, tile) : gates(row, rows, block, blocks, tile);
+        },
+        [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 0, 2, block, blocks); });
+    if (normalises) this->normalise(share, s, 0, 2, 0, gates);
     share.meet();
-    if (normalises) {
-      share.for_each_row(alive, [&](int row) {
-        const Moments<Real> found = this->moments_of(s, row, 0, 2, 0);
-        this->for_my_units(share, H_, [&](int unit) {
-          gates(s, row, unit, this->normal(s, row, 0, unit, found), this->normal(s, row, 1, unit, found), from);
-        });
-      });
-      share.meet();
-    }
     const auto reset = this->inputs(share, alive, reset_, Ps_, H_, false, reset_inputs_);
-    products<1, Product>(share, alive, unit_blocks<Real>(H_), reset, packed + candidate_offset(H_), H_,
-                         [&](int row, int rows, int block, int blocks, const Real* tile) {
-                           if (normalises) return this->keep(row, rows, block, blocks, 2, 1, tile);
-                           for (int m = 0; m < rows; ++m)
-                             for (int b = 0; b < blocks; ++b, tile += kWidth)
-                               candidate(s, row + m, (block + b) * kWidth, load<Real>(tile), from, to);
-                         },
-                         [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 2, 1, block, blocks); });
-    if (!normalises) return;
-    share.meet();
-    share.for_each_row(alive, [&](int row) {
-      const Moments<Real> found = this->moments_of(s, row, 2, 1, 1);
-      this->for_my_units(
-          share, H_, [&](int unit) { candidate(s, row, unit, this->normal(s, row, 2, unit, found), from, to); });
-    });
+    const auto candidates = [&](int row, int rows, int block, int blocks, const Real* tile) {
+      candidates_before(s, row, rows, block, blocks, tile, from, to);
+    };
+    products<1, Product>(
+        share, alive, unit_blocks<Real>(H_), reset, packed + candidate_offset(H_), H_,
+        [&](int row, int rows, int block, int blocks, const Real* tile) {
+          normalises ? this->keep(row, rows, block, blocks, 2, 1, tile) : candidates(row, rows, block, blocks, tile);
+        },
+        [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 2, 1, block, blocks); });
+    if (normalises) this->normalise(share, s, 2, 1, 1, candidates);
+  }
+
+  void gates_before(const Step& s, int row, int rows, int block, int blocks, const Real* tile, const Real* from) const {
+    for (int m = 0; m < rows; ++m)
+      for (int b = 0; b < blocks; ++b, tile += 2 * kWidth)
+        gates(s, row + m, (block + b) * kWidth, load<Real>(tile), load<Real>(tile + kWidth), from);
+  }
+
+  void candidates_before(const Step& s, int row, int rows, int block, int blocks, const Real* tile, const Real* from,
+                         Real* to) const {
+    for (int m = 0; m < rows; ++m)
+      for (int b = 0; b < blocks; ++b, tile += kWidth)
+        candidate(s, row + m, (block + b) * kWidth, load<Real>(tile), from, to);
   }
 
   // r and z; r * h and z wait for the candidate.

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "crf.h"
+
 namespace tidegate {
 
 // G gates: 1 for the RNNs; 4 for the LSTM, i f g o; 3 for the GRU, r z n, its reset gate after the product or before.
@@ -107,6 +109,7 @@ struct Kernels {
   void (*pack_projection)(const Projection&, const void* weights, const float* scales, char* to);
   void (*project)(const Projection&);
   void (*activation_float)(Activation, const float* from, float* to, std::int64_t count);
+  const CrfKernels* crf;
 };
 
 // The instruction sets of this build that the machine can run, best first.

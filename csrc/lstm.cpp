@@ -82,25 +82,16 @@ template <class T> class LstmForward : public ForwardPass<T> {
       Real* to = this->states_[(i + 1) % 2];
       const int alive = s.alive;
       const auto in = this->inputs(share, alive, from, Ps_, P_, true, this->inputs_);
-      products<4, Product>(share, alive, unit_blocks<Real>(H_), in, packed, P_,
-                           [&](int row, int rows, int block, int blocks, const Real* tile) {
-                             if (normalises) return this->keep(row, rows, block, blocks, 0, 4, tile);
-                             for (int m = 0; m < rows; ++m)
-                               for (int b = 0; b < blocks; ++b, tile += 4 * kWidth)
-                                 cell(s, row + m, (block + b) * kWidth, load<Real>(tile), load<Real>(tile + kWidth),
-                                      load<Real>(tile + 2 * kWidth), load<Real>(tile + 3 * kWidth), from, to);
-                           },
-                         [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 0, 4, block, blocks); });
-      if (normalises) {
-        share.meet();
-        share.for_each_row(alive, [&](int row) {
-          const Moments<Real> found = this->moments_of(s, row, 0, 4, 0);
-          this->for_my_units(share, H_, [&](int unit) {
-            cell(s, row, unit, this->normal(s, row, 0, unit, found), this->normal(s, row, 1, unit, found),
-                 this->normal(s, row, 2, unit, found), this->normal(s, row, 3, unit, found), from, to);
-          });
-        });
-      }
+      const auto cells = [&](int row, int rows, int block, int blocks, const Real* tile) {
+        this->cells(s, row, rows, block, blocks, tile, from, to);
+      };
+      products<4, Product>(
+          share, alive, unit_blocks<Real>(H_), in, packed, P_,
+          [&](int row, int rows, int block, int blocks, const Real* tile) {
+            normalises ? this->keep(row, rows, block, blocks, 0, 4, tile) : cells(row, rows, block, blocks, tile);
+          },
+          [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 0, 4, block, blocks); });
+      if (normalises) this->normalise(share, s, 0, 4, 0, cells);
       if (p_.norm_c != nullptr) expose_normal(share, s, alive, from, to);
       if (projects(l_)) project(share, s, alive, packed + projection_offset(l_), from, to);
       share.meet();
@@ -110,6 +101,13 @@ template <class T> class LstmForward : public ForwardPass<T> {
  private:
   static std::size_t projection_offset(const Layout& l) {
     return static_cast<std::size_t>(unit_blocks<Real>(l.units)) * 4 * Product::panel_bytes(l.states);
+  }
+
+  void cells(const Step& s, int row, int rows, int block, int blocks, const Real* tile, const Real* from, Real* to) const {
+    for (int m = 0; m < rows; ++m)
+      for (int b = 0; b < blocks; ++b, tile += 4 * kWidth)
+        cell(s, row + m, (block + b) * kWidth, load<Real>(tile), load<Real>(tile + kWidth), load<Real>(tile + 2 * kWidth),
+             load<Real>(tile + 3 * kWidth), from, to);
   }
 
   TIDEGATE_INLINE void cell(const Step& s, int row, int unit, V of_i, V of_f, V of_g, V of_o, const Real* from,
@@ -160,7 +158,7 @@ template <class T> class LstmForward : public ForwardPass<T> {
     share.meet();
     share.for_each_row(alive, [&](int row) {
       const Real* candidate = candidate_ + static_cast<std::int64_t>(row) * Hs_;
-      const Moments<Real> found = moments<Real>(candidate, 1, H_, Hs_, static_cast<Real>(p_.eps));
+      const Moments<Real> found = moments<Real>(candidate, 1, 1, H_, static_cast<Real>(p_.eps));
       this->for_my_units(share, H_, [&](int unit) {
         const V x = (load<Real>(candidate + unit) - found.mean) * found.inverse_deviation;
         const V y = multiply_add(x, this->parameter(p_.norm_c, 0, 2, unit), this->parameter(p_.norm_c, 1, 2, unit));
@@ -323,7 +321,7 @@ template <class T> class LstmBackward : public BackwardPass<T> {
     });
     share.meet();
     share.for_each_row(alive, [&](int row) {
-      const Moments<Real> found = moments<Real>(candidate(row), 1, H_, Hs_, static_cast<Real>(p_.eps));
+      const Moments<Real> found = moments<Real>(candidate(row), 1, 1, H_, static_cast<Real>(p_.eps));
       this->for_my_units(share, H_, [&](int unit) {
         const int lanes = this->lanes_of(unit, H_);
         const V gain = this->parameter(p_.norm_c, 0, 2, unit);
@@ -341,7 +339,7 @@ template <class T> class LstmBackward : public BackwardPass<T> {
     });
     share.meet();
     share.for_each_row(alive, [&](int row) {
-      const Moments<Real> found = moments<Real>(candidate(row), 1, H_, Hs_, static_cast<Real>(p_.eps));
+      const Moments<Real> found = moments<Real>(candidate(row), 1, 1, H_, static_cast<Real>(p_.eps));
       V sums{}, products{};
       for (int unit = 0; unit < H_; unit += Base::kWidth) {
         const V x = (load<Real>(candidate(row) + unit) - found.mean) * found.inverse_deviation;

@@ -32,22 +32,23 @@ template <class Real> struct Moments {
   Real mean, inverse_deviation;
 };
 
-// Mean and 1 / standard deviation of `groups` times `units` numbers, each group padded to `stride`.
-template <class Real> inline Moments<Real> moments(const Real* values, int groups, int units, int stride, Real eps) {
+// Mean and 1 / standard deviation of `gates` times `units` numbers that stand as in a tile, [blocks][of][lanes], the
+// gates side by side from the first of `values` on.
+template <class Real> inline Moments<Real> moments(const Real* values, int gates, int of, int units, Real eps) {
+  constexpr int width = kLanes<Real>;
   const auto sum = [&](Real mean, bool squared) {
     Vec<Real> sums{};
-    for (int group = 0; group < groups; ++group)
-      for (int unit = 0; unit < units; unit += kLanes<Real>) {
-        const int lanes = units - unit < kLanes<Real> ? units - unit : kLanes<Real>;
-        Vec<Real> v = load<Real>(values + group * stride + unit) - mean;
-        if (lanes < kLanes<Real>) {
-          Real exact[kLanes<Real>];
+    for (int unit = 0; unit < units; unit += width)
+      for (int gate = 0; gate < gates; ++gate) {
+        Vec<Real> v = load<Real>(values + unit * of + gate * width) - mean;
+        if (units - unit < width) {
+          Real exact[width];
           store<Real>(exact, v);
-          v = load_lanes(exact, lanes);
+          v = load_lanes(exact, units - unit);
         }
         sums += squared ? v * v : v;
       }
-    return sum_lanes<Real>(sums) / static_cast<Real>(groups * units);
+    return sum_lanes<Real>(sums) / static_cast<Real>(gates * units);
   };
   const Real mean = sum(0, false);
   const Real variance = sum(mean, true);
@@ -220,29 +221,41 @@ template <class T> class ForwardPass : public Pass<T> {
     if (row >= s.alive_after) store_lanes(this->row_of(static_cast<Real*>(a_.h_n), row, P_) + unit, h, lanes);
   }
 
-  Real* raw(int row) const { return raw_ + static_cast<std::int64_t>(row) * G_ * this->Hs_; }
+  // A row of the recurrent product, as in a tile: [blocks][gates][lanes].
+  Real* raw(int row, int unit) const {
+    return raw_ + static_cast<std::int64_t>(row) * G_ * this->Hs_ + static_cast<std::int64_t>(unit) * G_;
+  }
 
-  // Keeps a tile of the recurrent product until the whole row is there for its layer norm.
+  // Keeps a tile of the product, gates from `first` on, until the whole row is there for its layer norm.
   void keep(int row, int rows, int block, int blocks, int first, int gates, const Real* tile) const {
     for (int m = 0; m < rows; ++m)
       for (int b = 0; b < blocks; ++b)
         for (int g = 0; g < gates; ++g, tile += kWidth)
-          store<Real>(raw(row + m) + (first + g) * this->Hs_ + (block + b) * kWidth, load<Real>(tile));
+          store<Real>(raw(row + m, (block + b) * kWidth) + (first + g) * kWidth, load<Real>(tile));
   }
 
-  Moments<Real> moments_of(const Step& s, int row, int first, int gates, int which) const {
-    const Moments<Real> found =
-        moments<Real>(raw(row) + first * this->Hs_, gates, H_, this->Hs_, static_cast<Real>(p_.eps));
-    if (a_.deviation != nullptr) this->template value<Real>(a_.deviation, s, row, 2)[which] = found.inverse_deviation;
-    return found;
-  }
-
-  V normal(const Step& s, int row, int gate, int unit, const Moments<Real>& of) const {
-    const V x = (load<Real>(raw(row) + gate * this->Hs_ + unit) - of.mean) * of.inverse_deviation;
-    if (a_.normalized != nullptr)
-      store_lanes(this->template value<Stored>(a_.normalized, s, row, G_ * H_) + gate * H_ + unit, x,
-                  this->lanes_of(unit, H_));
-    return x * this->parameter(p_.norm_hh, gate, G_, unit);
+  // The layer norm of whole rows, then `sink(row, 1, block, 1, tile)` for this thread's units, as after a product.
+  template <class Sink>
+  void normalise(const Share& share, const Step& s, int first, int gates, int which, const Sink& sink) const {
+    share.meet();
+    share.for_each_row(s.alive, [&](int row) {
+      const Moments<Real> found = moments<Real>(raw(row, 0) + first * kWidth, gates, G_, H_, static_cast<Real>(p_.eps));
+      if (a_.deviation != nullptr) {
+        Real* deviation = this->template value<Real>(a_.deviation, s, row, 2);
+        for (int later = which; later < 2; ++later) deviation[later] = found.inverse_deviation;
+      }
+      for_my_units(share, H_, [&](int unit) {
+        alignas(64) Real tile[4 * kWidth];
+        for (int gate = first; gate < first + gates; ++gate) {
+          const V x = (load<Real>(raw(row, unit) + gate * kWidth) - found.mean) * found.inverse_deviation;
+          if (a_.normalized != nullptr)
+            store_lanes(this->template value<Stored>(a_.normalized, s, row, G_ * H_) + gate * H_ + unit, x,
+                        this->lanes_of(unit, H_));
+          store<Real>(tile + (gate - first) * kWidth, x * this->parameter(p_.norm_hh, gate, G_, unit));
+        }
+        sink(row, 1, unit / kWidth, 1, tile);
+      });
+    });
   }
 
   template <class Body> void for_my_units(const Share& share, int units, const Body& body) const {

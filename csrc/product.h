@@ -11,7 +11,7 @@
 namespace tidegate::TIDEGATE_ISA {
 
 #if defined(TIDEGATE_FEW_PRODUCTS)
-// For builds under sanitizers, which would compile the unrolled products of every size for many minutes.
+// For builds that only check, which would compile the unrolled products of every size for many minutes.
 inline constexpr int kMaxRows = 3, kMaxAccumulators = 6;
 #else
 inline constexpr int kMaxRows = kVectorRegisters >= 32 ? 8 : 4;
@@ -93,10 +93,9 @@ template <class RealType> struct DirectProduct {
     for (int k = 0; k < depth; ++k) to[k] = mask == nullptr ? from[k] : from[k] * mask[k];
   }
 
+  // tile[row][panel][lane] = inputs[row] . panels[panel]; in product.cpp.
   static void run(int rows, int panels, const Input* inputs, std::ptrdiff_t stride, const char* packed, int depth,
-                  Real* tile) {
-    multiply_tile<DirectProduct>(rows, panels, inputs, stride, packed, panel_bytes(depth), depth, tile);
-  }
+                  Real* tile);
 
   template <int Rows, int Panels>
   static void multiply(const Input* inputs, std::ptrdiff_t stride, const char* packed, std::size_t panel_stride,
@@ -123,5 +122,12 @@ template <class RealType> struct DirectProduct {
       for (int p = 0; p < Panels; ++p) store<Real>(tile + m * tile_stride + p * kLanes<Real>, sums[m][p]);
   }
 };
+
+#if !defined(TIDEGATE_LOW_PRECISION)
+template <>
+void DirectProduct<float>::run(int, int, const float*, std::ptrdiff_t, const char*, int, float*);
+template <>
+void DirectProduct<double>::run(int, int, const double*, std::ptrdiff_t, const char*, int, double*);
+#endif
 
 }  // namespace tidegate::TIDEGATE_ISA

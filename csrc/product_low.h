@@ -134,16 +134,21 @@ struct Int8Product {
     std::memcpy(to + weight_bytes(depth) + kVectorBytes, scales, sizeof scales);
   }
 
-  static void convert(const float* from, const float*, int depth, Input* to) {
+  static void convert(const float* from, const float* mask, int depth, Input* to) {
+    mask == nullptr ? quantise([&](int k) { return from[k]; }, depth, to)
+                    : quantise([&](int k) { return from[k] * mask[k]; }, depth, to);
+  }
+
+  template <class At> static void quantise(const At& at, int depth, Input* to) {
     float largest = 0;
     for (int k = 0; k < depth; ++k) {
-      const float magnitude = __builtin_fabsf(from[k]);
+      const float magnitude = __builtin_fabsf(at(k));
       largest = magnitude > largest || magnitude != magnitude ? magnitude : largest;
     }
     const float scale = largest / 127, inverse = largest > 0 ? 127 / largest : 0;
     for (int k = 0; k < depth; ++k) {
       // Adding 1.5 * 2^23 rounds to a whole number and leaves it in the low bits.
-      const float shifted = from[k] * inverse + 12582912.0f;
+      const float shifted = at(k) * inverse + 12582912.0f;
       std::int32_t bits;
       std::memcpy(&bits, &shifted, sizeof bits);
       to[k] = static_cast<Input>(bits + 128);
@@ -153,9 +158,7 @@ struct Int8Product {
   }
 
   static void run(int rows, int panels, const Input* inputs, std::ptrdiff_t stride, const char* packed, int depth,
-                  float* tile) {
-    multiply_tile<Int8Product>(rows, panels, inputs, stride, packed, panel_bytes(depth), depth, tile);
-  }
+                  float* tile);
 
   template <int Rows, int Panels>
   static void multiply(const Input* inputs, std::ptrdiff_t stride, const char* packed, std::size_t panel_stride,
@@ -239,82 +242,6 @@ class ThreadScope {
   static inline thread_local int rows_ = 0;
 };
 
-inline void Bfloat16Product::run(int rows, int panels, const Input* inputs, std::ptrdiff_t stride, const char* packed,
-                                 int depth, float* tile) {
-  ThreadScope::configure(rows);
-  const std::size_t panel = panel_bytes(depth);
-  const int chunks = round_up(depth, kDepthStep) / kDepthStep;
-  const std::size_t input_bytes = static_cast<std::size_t>(stride) * sizeof(Input);
-  const std::size_t tile_bytes = static_cast<std::size_t>(panels) * 64;
-  const char* upper = reinterpret_cast<const char*>(inputs);
-  char* to = reinterpret_cast<char*>(tile);
-  if (rows <= 16) {
-    for (; panels >= 3; panels -= 3, packed += 3 * panel, to += 3 * 64) {
-      _tile_zero(4);
-      _tile_zero(5);
-      _tile_zero(6);
-      for (int chunk = 0; chunk < chunks; ++chunk) {
-        const char* weights = packed + static_cast<std::size_t>(chunk) * 1024;
-        _tile_loadd(0, upper + chunk * 64, input_bytes);
-        _tile_loadd(1, weights, 64);
-        _tile_dpbf16ps(4, 0, 1);
-        _tile_loadd(2, weights + panel, 64);
-        _tile_dpbf16ps(5, 0, 2);
-        _tile_loadd(3, weights + 2 * panel, 64);
-        _tile_dpbf16ps(6, 0, 3);
-      }
-      _tile_stored(4, to, tile_bytes);
-      _tile_stored(5, to + 64, tile_bytes);
-      _tile_stored(6, to + 128, tile_bytes);
-    }
-    for (; panels > 0; --panels, packed += panel, to += 64) {
-      _tile_zero(4);
-      for (int chunk = 0; chunk < chunks; ++chunk) {
-        _tile_loadd(0, upper + chunk * 64, input_bytes);
-        _tile_loadd(1, packed + static_cast<std::size_t>(chunk) * 1024, 64);
-        _tile_dpbf16ps(4, 0, 1);
-      }
-      _tile_stored(4, to, tile_bytes);
-    }
-    return;
-  }
-  const char* lower = upper + 16 * input_bytes;
-  for (; panels >= 2; panels -= 2, packed += 2 * panel, to += 2 * 64) {
-    _tile_zero(4);
-    _tile_zero(5);
-    _tile_zero(6);
-    _tile_zero(7);
-    for (int chunk = 0; chunk < chunks; ++chunk) {
-      const char* weights = packed + static_cast<std::size_t>(chunk) * 1024;
-      _tile_loadd(0, upper + chunk * 64, input_bytes);
-      _tile_loadd(2, weights, 64);
-      _tile_dpbf16ps(4, 0, 2);
-      _tile_loadd(1, lower + chunk * 64, input_bytes);
-      _tile_dpbf16ps(6, 1, 2);
-      _tile_loadd(3, weights + panel, 64);
-      _tile_dpbf16ps(5, 0, 3);
-      _tile_dpbf16ps(7, 1, 3);
-    }
-    _tile_stored(4, to, tile_bytes);
-    _tile_stored(5, to + 64, tile_bytes);
-    _tile_stored(6, to + 16 * tile_bytes, tile_bytes);
-    _tile_stored(7, to + 16 * tile_bytes + 64, tile_bytes);
-  }
-  if (panels > 0) {
-    _tile_zero(4);
-    _tile_zero(6);
-    for (int chunk = 0; chunk < chunks; ++chunk) {
-      _tile_loadd(2, packed + static_cast<std::size_t>(chunk) * 1024, 64);
-      _tile_loadd(0, upper + chunk * 64, input_bytes);
-      _tile_dpbf16ps(4, 0, 2);
-      _tile_loadd(1, lower + chunk * 64, input_bytes);
-      _tile_dpbf16ps(6, 1, 2);
-    }
-    _tile_stored(4, to, tile_bytes);
-    _tile_stored(6, to + 16 * tile_bytes, tile_bytes);
-  }
-}
-
 #else
 
 struct ThreadScope {
@@ -322,10 +249,6 @@ struct ThreadScope {
   ~ThreadScope() {}
 };
 
-inline void Bfloat16Product::run(int rows, int panels, const Input* inputs, std::ptrdiff_t stride, const char* packed,
-                                 int depth, float* tile) {
-  multiply_tile<Bfloat16Product>(rows, panels, inputs, stride, packed, panel_bytes(depth), depth, tile);
-}
 #endif
 
 }  // namespace tidegate::TIDEGATE_ISA

@@ -47,27 +47,27 @@ template <class T> class RnnForward : public ForwardPass<T> {
       Real* to = this->states_[(i + 1) % 2];
       const int alive = s.alive;
       const auto in = this->inputs(share, alive, from, Ps_, H_, true, this->inputs_);
-      products<1, Product>(share, alive, unit_blocks<Real>(H_), in, packed, H_,
-                           [&](int row, int rows, int block, int blocks, const Real* tile) {
-                             if (normalises) return this->keep(row, rows, block, blocks, 0, 1, tile);
-                             for (int m = 0; m < rows; ++m)
-                               for (int b = 0; b < blocks; ++b, tile += kWidth)
-                                 cell(s, row + m, (block + b) * kWidth, load<Real>(tile), from, to);
-                           },
-                         [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 0, 1, block, blocks); });
-      if (normalises) {
-        share.meet();
-        share.for_each_row(alive, [&](int row) {
-          const Moments<Real> found = this->moments_of(s, row, 0, 1, 0);
-          this->for_my_units(share, H_,
-                             [&](int unit) { cell(s, row, unit, this->normal(s, row, 0, unit, found), from, to); });
-        });
-      }
+      const auto cells = [&](int row, int rows, int block, int blocks, const Real* tile) {
+        this->cells(s, row, rows, block, blocks, tile, from, to);
+      };
+      products<1, Product>(
+          share, alive, unit_blocks<Real>(H_), in, packed, H_,
+          [&](int row, int rows, int block, int blocks, const Real* tile) {
+            normalises ? this->keep(row, rows, block, blocks, 0, 1, tile) : cells(row, rows, block, blocks, tile);
+          },
+          [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 0, 1, block, blocks); });
+      if (normalises) this->normalise(share, s, 0, 1, 0, cells);
       share.meet();
     }
   }
 
  private:
+  void cells(const Step& s, int row, int rows, int block, int blocks, const Real* tile, const Real* from, Real* to) const {
+    for (int m = 0; m < rows; ++m)
+      for (int b = 0; b < blocks; ++b, tile += kWidth)
+        cell(s, row + m, (block + b) * kWidth, load<Real>(tile), from, to);
+  }
+
   TIDEGATE_INLINE void cell(const Step& s, int row, int unit, V product, const Real* from, Real* to) const {
     const V x = this->gate(s, row, 0, unit) + product;
     const V h = l_.cell == Cell::rnn_tanh ? tanh(x) : select<Real>(x <= V{}, V{}, x);

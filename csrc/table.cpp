@@ -8,6 +8,9 @@ namespace tidegate {
 namespace TIDEGATE_LOW_PRECISION {
 extern const Kernels kernels;
 }
+namespace TIDEGATE_WHOLE {
+extern const CrfKernels crf_kernels;
+}
 #endif
 
 namespace TIDEGATE_ISA {
@@ -128,6 +131,12 @@ void activate(Activation activation, const float* from, float* to, std::int64_t 
 
 }  // namespace
 
+#if defined(TIDEGATE_LOW_PRECISION)
+using TIDEGATE_WHOLE::crf_kernels;
+#else
+extern const CrfKernels crf_kernels;  // crf.cpp
+#endif
+
 extern const Kernels kernels;
 const Kernels kernels{TIDEGATE_STRING(TIDEGATE_ISA),
                       forward,
@@ -137,7 +146,8 @@ const Kernels kernels{TIDEGATE_STRING(TIDEGATE_ISA),
                       packed_projection_bytes,
                       pack_projection,
                       project,
-                      activate};
+                      activate,
+                      &crf_kernels};
 
 #if !defined(TIDEGATE_LOW_PRECISION)
 namespace {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tidegate.estimators.loading import load as load
     from tidegate.estimators.text_classifier import TextClassifier as TextClassifier
+    from tidegate.layers.crf import CRF as CRF
     from tidegate.layers.recurrent import GRU as GRU
     from tidegate.layers.recurrent import LSTM as LSTM
     from tidegate.layers.recurrent import RNN as RNN
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 
 # Where each public name lives. Names load on first use, so `import tidegate` needs neither torch nor time (PEP 562).
 _HOMES = {
+    "CRF": "tidegate.layers.crf",
     "GRU": "tidegate.layers.recurrent",
     "LSTM": "tidegate.layers.recurrent",
     "RNN": "tidegate.layers.recurrent",
@@ -25,7 +27,7 @@ _HOMES = {
     "replace_": "tidegate.layers.replace",
 }
 
-__all__ = ["GRU", "LSTM", "RNN", "TextClassifier", "__version__", "load", "replace_"]
+__all__ = ["CRF", "GRU", "LSTM", "RNN", "TextClassifier", "__version__", "load", "replace_"]
 
 
 def __getattr__(name: str) -> Any:

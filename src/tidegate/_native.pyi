@@ -46,6 +46,18 @@ class Step:
         x [B, I] and the states h [B, P], c [B, H], which become those of the next step, in place.
         """
 
+def crf_forward(is_double: bool, emissions: int, transitions: int, start: int, end: int, batch_sizes: int, steps: int, values: int, rows: int, num_tags: int, threads: int, tags: int, value: int, saved: int) -> None:
+    """Addresses and sizes as struct CrfForward of crf.h has them."""
+
+def crf_backward(is_double: bool, emissions: int, transitions: int, start: int, end: int, batch_sizes: int, steps: int, values: int, rows: int, num_tags: int, threads: int, tags: int, grad_value: int, value: int, saved: int, grad_emissions: int, grad_transitions: int, grad_start: int, grad_end: int) -> None:
+    """Addresses and sizes as struct CrfBackward of crf.h has them."""
+
+def crf_viterbi(is_double: bool, emissions: int, transitions: int, start: int, end: int, batch_sizes: int, steps: int, values: int, rows: int, num_tags: int, threads: int, tags: int, scores: int) -> None:
+    """Addresses and sizes as struct CrfViterbi of crf.h has them."""
+
+def crf_k_best(is_double: bool, emissions: int, transitions: int, start: int, end: int, batch_sizes: int, steps: int, values: int, rows: int, num_tags: int, threads: int, k: int, tags: int, scores: int) -> None:
+    """Addresses and sizes as struct CrfKBest of crf.h has them."""
+
 def pooled(shape: Sequence[int], type: str) -> torch.Tensor:
     """
     An uninitialised tensor of torch, of float32, float64 or bfloat16, on memory that is kept for the next one.

@@ -290,10 +290,13 @@ class _RecurrenceBackward(torch.autograd.Function):
             of_input, of_norm_ih = gradients.of_input, None
             if w.norm_ih is not None:
                 mean, inverse_deviation = statistics[:, d]
-                shape, gain = [of_input.shape[-1]], w.norm_ih.to(x.dtype)
-                of_input, of_norm_ih, _ = torch.ops.aten.native_layer_norm_backward(
-                    of_input.contiguous(), products[d], shape, mean, inverse_deviation, gain, None, [True, True, False]
+                shape, gain, after = [of_input.shape[-1]], w.norm_ih.to(x.dtype), of_input
+                of_input, _, _ = torch.ops.aten.native_layer_norm_backward(
+                    after.contiguous(), products[d], shape, mean, inverse_deviation, gain, None, [True, False, False]
                 )
+                # Not PyTorch's gradient of the gain, whose sums depend on the number of threads.
+                normal = (products[d].to(mean.dtype) - mean) * inverse_deviation
+                of_norm_ih = (normal * after).sum(0, dtype=w.norm_ih.dtype)
             if wants_x:
                 share = torch.ops.tidegate.project(of_input, w.weight_ih.t(), None) if d == 0 else None
                 grad_x = torch.addmm(grad_x, of_input, w.weight_ih) if share is None else share
@@ -311,7 +314,7 @@ class _RecurrenceBackward(torch.autograd.Function):
             if w.norm_c is not None:
                 made["norm_c"] = of_norm_c[d].sum(0)
             if w.norm_hh is not None:
-                made["norm_ih"] = of_norm_ih.to(w.norm_hh.dtype)
+                made["norm_ih"] = of_norm_ih
                 made["norm_hh"] = (gradients.of_product() * normalized[:, d]).sum(0, dtype=w.norm_hh.dtype)
             grads += [made.get(name, x.new_empty(0)) for name in Weights._fields]
         return grad_x, grad_h_0, grad_c_0 if c_0 is not None else x.new_empty(0), *grads

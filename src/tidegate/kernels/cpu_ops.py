@@ -363,7 +363,9 @@ def _backward_fake(*arguments: Any) -> tuple[Tensor, ...]:
 def _project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``x @ weight.T + bias``, the product of PyTorch's, on memory of the pool."""
     made = _empty(x, x.shape[0], weight.shape[0])
-    return torch.mm(x, weight.t(), out=made) if bias is None else torch.addmm(bias, x, weight.t(), out=made)
+    # An exported program may call this with gradients enabled, which `out` forbids.
+    with torch.no_grad():
+        return torch.mm(x, weight.t(), out=made) if bias is None else torch.addmm(bias, x, weight.t(), out=made)
 
 
 def _project_fake(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
