@@ -106,6 +106,12 @@ def _by_units(rows: list[Row], job: str) -> str:
     return markdown(header, lines)
 
 
+def name_of(row: Row) -> str:
+    return (
+        row["name"] if "name" in row else f"{row['shape']}, {row['threads']} thread{'s' if row['threads'] > 1 else ''}"
+    )
+
+
 def crf_bars(row: Row) -> list[dict[str, Any]]:
     if row["shape"] != "B32 T50 K9":
         return []
@@ -207,7 +213,6 @@ SECTIONS = [
         "The loss with its gradients and Viterbi decoding beside pytorch-crf.",
         columns(
             job="{job}",
-            threads="{threads}",
             ms="{tidegate_ms:.3f}",
             pytorch_crf_ms="{pytorch_crf_ms:.3f}",
             ratio="{ratio:.1f}",
@@ -226,7 +231,7 @@ def page() -> str:
             standing.append([section.title, "no record", "", "", ""])
             continue
         record = json.loads((RESULTS / present[0]).read_text())
-        rows = [{"name": row.get("shape", ""), **row, "bars": section.bars_of(row)} for row in record["rows"]]
+        rows = [{**row, "name": name_of(row), "bars": section.bars_of(row)} for row in record["rows"]]
         where = f"`benchmarks/{section.script}`, `benchmarks/results/{present[0]}`"
         described = describe(record["machine"])
         machines.append(described)

@@ -1,20 +1,20 @@
 """Recurrences on a CPU: the native kernels joined to autograd.
 
-The ops of :mod:`tidegate.kernels.cpu_ops` walk the steps. Around them stand the products that PyTorch does best: the
-inputs' projection before, the gradients of inputs and weights after.
+The ops of :mod:`tidegate.kernels.cpu_library` walk the steps. Around them stand the products that PyTorch does best:
+the inputs' projection before, the gradients of inputs and weights after.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tidegate import native
-from tidegate.kernels import cpu_ops as cpu_ops  # registers the ops
-from tidegate.kernels import reference
+from tidegate.kernels import cpu_ops, reference
+from tidegate.kernels.cpu_library import ops_for
 from tidegate.kernels.ragged import Ragged
 from tidegate.kernels.reference import GATES, Options, Weights
 
@@ -106,7 +106,8 @@ def _recurrence(
 def _in_low_precision(w: Weights) -> Weights:
     matrices = {"weight_ih", "weight_hh", "weight_hr"}
     types = {name: torch.bfloat16 if name in matrices else torch.float32 for name in Weights._fields}
-    return Weights(**{name: None if t is None else t.to(types[name]) for name, t in w._asdict().items()})
+    cast: dict[str, Any] = {name: None if t is None else t.to(types[name]) for name, t in w._asdict().items()}
+    return Weights(**cast)
 
 
 def _zoneout(zoneout: Tensor | float | None) -> tuple[Tensor | None, float]:
@@ -148,11 +149,11 @@ def _project(
     if weights[0].norm_ih is None:
         bias = None if biases[0][0] is None else torch.cat([bias for bias, _ in biases if bias is not None])
         weight_ih = weights[0].weight_ih if len(weights) == 1 else torch.cat([w.weight_ih for w in weights])
-        gates = torch.ops.tidegate.project(x, weight_ih, None if bias is None else bias.to(x.dtype))
+        gates = ops_for(x).project(x, weight_ih, None if bias is None else bias.to(x.dtype))
         return gates.unflatten(1, (len(weights), -1)), bias_n, x.new_empty(0), x.new_empty(0)
     gates, products, statistics = [], [], []
     for w, (bias, _) in zip(weights, biases, strict=True):
-        product = torch.ops.tidegate.project(x, w.weight_ih, None)
+        product = ops_for(x).project(x, w.weight_ih, None)
         bias = None if bias is None else bias.to(x.dtype)
         gain: Any = w.norm_ih
         made, mean, deviation = torch.native_layer_norm(product, product.shape[-1:], gain.to(x.dtype), bias, eps)
@@ -185,7 +186,7 @@ class _Recurrence(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         weights = _directions(parameters)
         gates, bias_n, products, statistics = _project(cell, x, weights, eps)
-        made = torch.ops.tidegate.recurrent_forward(
+        made = ops_for(x).recurrent_forward(
             *(cell, gates, _stacked(weights, "weight_hh"), None, _stacked(weights, "weight_hr"), None, bias_n),
             *(_stacked(weights, name) for name in ("peephole", "norm_hh", "norm_c")),
             *(h_0, c_0, mask, zone_h, zone_c, [rate_h, rate_c, eps], batch_sizes, training),
@@ -276,8 +277,9 @@ class _RecurrenceBackward(torch.autograd.Function):
         *parameters: Tensor | None,
     ) -> tuple[Tensor, ...]:
         weights = _directions(parameters)
+        ops = ops_for(grad_output)
         grad_gates, previous, grad_product, grad_projected, exposed, grad_h_0, grad_c_0, of_peephole, of_norm_c = (
-            torch.ops.tidegate.recurrent_backward(
+            ops.recurrent_backward(
                 *(cell, grad_output, grad_h_n, grad_c_n, saved, normalized, deviation, output),
                 *(_stacked(weights, name) for name in ("weight_hh", "weight_hr", "peephole", "norm_hh", "norm_c")),
                 *(h_0, c_0, mask, zone_h, zone_c, [rate_h, rate_c, eps], batch_sizes),
@@ -298,7 +300,7 @@ class _RecurrenceBackward(torch.autograd.Function):
                 normal = (products[d].to(mean.dtype) - mean) * inverse_deviation
                 of_norm_ih = (normal * after).sum(0, dtype=w.norm_ih.dtype)
             if wants_x:
-                share = torch.ops.tidegate.project(of_input, w.weight_ih.t(), None) if d == 0 else None
+                share = ops.project(of_input, w.weight_ih.t(), None) if d == 0 else None
                 grad_x = torch.addmm(grad_x, of_input, w.weight_ih) if share is None else share
             of_state = None if w.norm_hh is None else grad_product[:, d]
             made = {
@@ -330,20 +332,24 @@ class _RecurrenceBackward(torch.autograd.Function):
         rate_h, rate_c, eps = ctx.numbers
         options = Options(mask, zone_h if zone_h is not None else rate_h, zone_c if zone_c is not None else rate_c, eps)
         with torch.enable_grad():
-            sources = [None if t is None else t.detach().requires_grad_() for t in (x, h_0, c_0, *parameters)]
-            given = [None if t is None else t.detach().requires_grad_() for t in (grad_output, grad_h_n, grad_c_n)]
+            sources = [_leaf(t) for t in (x, h_0, c_0, *parameters)]
+            given = [_leaf(t) for t in (grad_output, grad_h_n, grad_c_n)]
             # In one type, which is wider than bfloat16.
-            wide: Iterator[Any] = (None if t is None else t.to(h_0.dtype) for t in sources)
+            wide: list[Any] = [None if t is None else t.to(h_0.dtype) for t in sources]
             wide_x, wide_h_0, wide_c_0, *wide_parameters = wide
             outputs = reference.steps(
                 ctx.cell, wide_x, _directions(wide_parameters), wide_h_0, wide_c_0, batch_sizes, options
             )
-            taken = [(out, of.to(out.dtype)) for out, of in zip(outputs, given, strict=False) if of is not None]
+            taken = [
+                (out, of.to(out.dtype))
+                for out, of in zip(outputs, given, strict=False)
+                if out is not None and of is not None
+            ]
             # Where x wants no gradient there is none of it to differentiate.
             at = [i for i, t in enumerate(sources) if t is not None and (i > 0 or ctx.wants_x)]
             first = torch.autograd.grad(
                 [out for out, _ in taken],
-                [sources[i] for i in at],  # pyright: ignore[reportArgumentType]
+                [leaf for i in at if (leaf := sources[i]) is not None],
                 [of for _, of in taken],
                 create_graph=True,
                 allow_unused=True,
@@ -355,6 +361,10 @@ class _RecurrenceBackward(torch.autograd.Function):
             )
         found = [None if t is None else next(second) for t in (*given, *sources)]
         return *[None] * 5, *found[:6], *[None] * 10, *found[6:]
+
+
+def _leaf(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach().requires_grad_()
 
 
 class _Gradients:

@@ -1,14 +1,9 @@
-"""The native kernels as ops of torch: ``tidegate::recurrent_forward`` and ``recurrent_backward``.
-
-Here tensors become addresses, after one check of what lies behind them; with rules for fake tensors and vmap, which
-folds the mapped dimension into the rows. Autograd is :mod:`tidegate.kernels.cpu`'s.
-"""
+"""Calls of the native kernels: tensors become addresses, after one check of what lies behind them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +11,15 @@ from torch import Tensor
 from tidegate import native
 from tidegate.kernels.reference import GATES
 
-__all__ = ["saved_width"]
+__all__ = [
+    "backward_made",
+    "forward_made",
+    "new_empty",
+    "project",
+    "recurrent_backward",
+    "recurrent_forward",
+    "saved_width",
+]
 
 _TYPES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
 _POOLED_BYTES = 1 << 20
@@ -29,7 +32,8 @@ def _empty(like: Tensor, *shape: int) -> Tensor:
     return native.extension().pooled(shape, _TYPES[like.dtype])
 
 
-def _new_empty(like: Tensor, *shape: int) -> Tensor:
+def new_empty(like: Tensor, *shape: int) -> Tensor:
+    """An uninitialised tensor, whatever memory it is on; fake where `like` is."""
     return like.new_empty(shape)
 
 
@@ -117,7 +121,7 @@ def _check_parameters(
         _check(torch.bool, {name: (mask, (values, directions * width))})
 
 
-def _forward(
+def recurrent_forward(
     cell: str,
     gates: Tensor,
     weight_hh: Tensor,
@@ -137,7 +141,8 @@ def _forward(
     batch_sizes: Tensor,
     training: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    made = _forward_made(
+    """A recurrence over projected gates: output, h_n, c_n, and what its backward pass needs (struct Forward)."""
+    made = forward_made(
         *(_empty, cell, gates, weight_hh, scale_hh, weight_hr, scale_hr, bias_n, peephole, norm_hh, norm_c, h_0, c_0),
         *(dropout_mask, zoneout_h, zoneout_c, numbers, batch_sizes, training),
     )
@@ -181,7 +186,7 @@ def _forward(
     return made
 
 
-def _forward_made(
+def forward_made(
     empty: Callable[..., Tensor],
     cell: str,
     gates: Tensor,
@@ -202,6 +207,7 @@ def _forward_made(
     batch_sizes: Tensor,
     training: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The uninitialised results of :func:`recurrent_forward`, made by `empty`."""
     values, directions, width = gates.shape
     units = width // GATES[cell]
     # A plain RNN's new state is its output, unless zoneout stands between them.
@@ -218,7 +224,7 @@ def _forward_made(
     )
 
 
-def _backward(
+def recurrent_backward(
     cell: str,
     grad_output: Tensor,
     grad_h_n: Tensor,
@@ -240,7 +246,8 @@ def _backward(
     numbers: Sequence[float],
     batch_sizes: Tensor,
 ) -> tuple[Tensor, ...]:
-    made = _backward_made(
+    """The gradients of gates, states and small parameters (struct Backward of kernels.h)."""
+    made = backward_made(
         *(
             _empty,
             cell,
@@ -311,7 +318,7 @@ def _backward(
     return made
 
 
-def _backward_made(
+def backward_made(
     empty: Callable[..., Tensor],
     cell: str,
     grad_output: Tensor,
@@ -334,6 +341,7 @@ def _backward_made(
     numbers: Sequence[float],
     batch_sizes: Tensor,
 ) -> tuple[Tensor, ...]:
+    """The uninitialised results of :func:`recurrent_backward`, made by `empty`."""
     directions, rows, states = h_0.shape
     values = output.shape[0]
     width = weight_hh.shape[1]
@@ -352,99 +360,9 @@ def _backward_made(
     )
 
 
-def _forward_fake(*arguments: Any) -> tuple[Tensor, ...]:
-    return _forward_made(_new_empty, *arguments)
-
-
-def _backward_fake(*arguments: Any) -> tuple[Tensor, ...]:
-    return _backward_made(_new_empty, *arguments)
-
-
-def _project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``x @ weight.T + bias``, the product of PyTorch's, on memory of the pool."""
     made = _empty(x, x.shape[0], weight.shape[0])
     # An exported program may call this with gradients enabled, which `out` forbids.
     with torch.no_grad():
         return torch.mm(x, weight.t(), out=made) if bias is None else torch.addmm(bias, x, weight.t(), out=made)
-
-
-def _project_fake(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return x.new_empty(x.shape[0], weight.shape[0])
-
-
-def _project_vmap(info: Any, in_dims: tuple, x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, int]:
-    if in_dims[1] is not None or in_dims[2] is not None:
-        raise ValueError(_UNMAPPED)
-    made = torch.ops.tidegate.project(x.movedim(in_dims[0], 0).flatten(0, 1), weight, bias)
-    return made.unflatten(0, (info.batch_size, -1)), 0
-
-
-# How vmap folds: for each argument the dimension of its rows, None where it has none and may not be mapped.
-_FORWARD_ROWS = (None, 0, *[None] * 8, 1, 1, 1, 0, 0, None, None, None)
-_FORWARD_MADE = (0, 1, 1, 0, 0, 0)
-_BACKWARD_ROWS = (None, 0, 1, 1, 0, 0, 0, 0, *[None] * 5, 1, 1, 1, 0, 0, None, None)
-_BACKWARD_MADE = (0, 0, 0, 0, 0, 1, 1, 1, 1)
-
-
-_UNMAPPED = "vmap over weights or lengths is not supported; map over inputs and states"
-
-
-def _fold(tensor: Tensor, vmap_dim: int | None, size: int, rows_dim: int) -> Tensor:
-    """Fold the mapped dimension into the rows, behind them, so that the rows alive stay a prefix."""
-    if vmap_dim is None:
-        mapped = tensor.unsqueeze(rows_dim + 1)
-        mapped = mapped.expand(*mapped.shape[: rows_dim + 1], size, *mapped.shape[rows_dim + 2 :])
-    else:
-        mapped = tensor.movedim(vmap_dim, rows_dim + 1)
-    return mapped.flatten(rows_dim, rows_dim + 1)
-
-
-def _vmap_rule(op_name: str, rows_dims: Sequence[int | None], made_dims: Sequence[int], batch_sizes_at: int) -> Any:
-    def rule(info: Any, in_dims: tuple, *args: Any) -> tuple[Any, Any]:
-        size = info.batch_size
-        folded = []
-        for at, (arg, dim, rows_dim) in enumerate(zip(args, in_dims, rows_dims, strict=True)):
-            if rows_dim is None and isinstance(dim, int):
-                raise ValueError(_UNMAPPED)
-            if rows_dim is not None and isinstance(arg, Tensor):
-                folded.append(_fold(arg, dim, size, rows_dim))
-            else:
-                folded.append(arg * size if at == batch_sizes_at else arg)
-        made = getattr(torch.ops.tidegate, op_name)(*folded)
-        return tuple(
-            t.unflatten(dim, (-1, size)) if t.numel() else t.unsqueeze(0).expand(size, *t.shape)
-            for t, dim in zip(made, made_dims, strict=True)
-        ), tuple(dim + 1 if t.numel() else 0 for t, dim in zip(made, made_dims, strict=True))
-
-    return rule
-
-
-# library.define and impl have half the overhead of custom_op.
-_library = torch.library.Library("tidegate", "FRAGMENT")
-_library.define(
-    "recurrent_forward(str cell, Tensor gates, Tensor weight_hh, Tensor? scale_hh, Tensor? weight_hr, Tensor? scale_hr,"
-    " Tensor? bias_n, Tensor? peephole, Tensor? norm_hh, Tensor? norm_c, Tensor h_0, Tensor? c_0, Tensor? dropout_mask,"
-    " Tensor? zoneout_h, Tensor? zoneout_c, float[] numbers, Tensor batch_sizes, bool training)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
-)
-_library.define(
-    "recurrent_backward(str cell, Tensor grad_output, Tensor grad_h_n, Tensor? grad_c_n, Tensor saved,"
-    " Tensor normalized, Tensor deviation, Tensor output, Tensor weight_hh, Tensor? weight_hr, Tensor? peephole,"
-    " Tensor? norm_hh, Tensor? norm_c, Tensor h_0, Tensor? c_0, Tensor? dropout_mask, Tensor? zoneout_h,"
-    " Tensor? zoneout_c, float[] numbers, Tensor batch_sizes)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
-)
-_library.define("project(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
-for _name, _impl, _fake, _vmap in (
-    ("project", _project, _project_fake, _project_vmap),
-    ("recurrent_forward", _forward, _forward_fake, _vmap_rule("recurrent_forward", _FORWARD_ROWS, _FORWARD_MADE, 16)),
-    (
-        "recurrent_backward",
-        _backward,
-        _backward_fake,
-        _vmap_rule("recurrent_backward", _BACKWARD_ROWS, _BACKWARD_MADE, 19),
-    ),
-):
-    _library.impl(_name, _impl, "CPU")
-    torch.library.register_fake(f"tidegate::{_name}", _fake, lib=_library)
-    torch.library.register_vmap(f"tidegate::{_name}", _vmap, lib=_library)
