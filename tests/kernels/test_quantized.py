@@ -153,7 +153,7 @@ def test_types_and_shapes_that_do_not_fit():
     def call(x: Tensor, h_0: Tensor, options: Options | None = None) -> None:
         quantized_recurrence("gru", x, weights, h_0, None, case.ragged, options or Options())
 
-    with pytest.raises(ValueError, match="float32 on a CPU.*found torch.float64"):
+    with pytest.raises(ValueError, match=r"float32 on a CPU.*found torch.float64"):
         call(case.x.double(), case.h_0)
     with pytest.raises(ValueError, match="expected h_0 of shape"):
         call(case.x, case.h_0[:, 1:])

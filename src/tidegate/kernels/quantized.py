@@ -75,7 +75,7 @@ def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def quantize(weights: Weights) -> QuantizedWeights:
     """All matrices of one direction by :func:`quantize_rows`, all else in float32."""
-    scales: dict[str, Tensor | None] = {name: None for name in _MATRICES}
+    scales: dict[str, Tensor | None] = dict.fromkeys(_MATRICES)
     made: dict[str, Tensor | None] = {}
     for name, tensor in weights._asdict().items():
         if tensor is None or name not in _MATRICES:
