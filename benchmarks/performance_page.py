@@ -127,7 +127,8 @@ SECTIONS = [
         "rnn, lstm and gru in float32 beside torch.nn and, in inference, ONNX Runtime: full rows, as many inputs as "
         "units. A training step is forward and backward with the gradients of the input and of all parameters; its "
         "FLOPs are 3 x 2 N G H (I + H) a direction, N the steps of all rows, G the gates (1, 4 and 3). The peak is "
-        "torch.mm's rate (float32, 2048 cubed), which takes turns with the training steps. `two`: two directions.",
+        "torch.mm's rate (float32, 2048 cubed), which takes turns with the training steps (five turns where no bar is "
+        "a part of it). `two`: two directions.",
         grid,
     ),
     Section(

@@ -5,9 +5,9 @@
 Batches of 1 to 256 full rows, 64 to 512 units with as many inputs, 50 and 200 steps, one direction and two. A training
 step is forward and backward with the gradients of the input and of all parameters; its FLOPs are 3 x 2 N G H (I + H) a
 direction, N the number of steps of all rows, G the gates (rnn 1, gru 3, lstm 4). The fraction is of torch.mm's rate
-(float32, 2048 cubed), which takes turns with the training steps. Inference stands beside ONNX Runtime as well: one
-node of the same weights, sizes fixed, in- and outputs bound once, a pool of as many threads. Outputs and all gradients
-are compared before anything is timed.
+(float32, 2048 cubed), which takes turns with the training steps, five where no bar is a part of it.
+Inference stands beside ONNX Runtime as well: one node of the same weights, sizes fixed, in- and outputs bound once, a
+pool of as many threads. Outputs and all gradients are compared before anything is timed.
 """
 
 from __future__ import annotations
@@ -40,15 +40,16 @@ class Shape:
         return f"{self.cell} B{self.batch} H{self.hidden} T{self.steps}{' two' if self.directions == 2 else ''}"
 
 
+TURN_SECONDS = 0.01
 CELLS = ("gru", "lstm", "rnn")
 GRID = [
     Shape(*sizes) for sizes in itertools.product(CELLS, (1, 8, 32, 64, 256), (64, 128, 256, 512), (50, 200), (1, 2))
 ]
 QUICK_SIZES = [
-    *((1, 64, 50, 1), (1, 128, 200, 1), (1, 256, 50, 2), (1, 512, 50, 1)),
-    *((8, 128, 50, 1), (8, 256, 50, 2), (8, 512, 50, 1)),
+    *((1, 128, 200, 1), (1, 256, 50, 2), (1, 512, 50, 1)),
+    *((8, 128, 50, 1), (8, 256, 50, 2)),
     *((32, 64, 50, 2), (32, 128, 200, 1), (32, 256, 50, 1)),
-    *((64, 128, 50, 2), (64, 256, 50, 1), (64, 512, 50, 1), (256, 128, 50, 1), (256, 256, 50, 1)),
+    *((64, 128, 50, 2), (64, 256, 50, 1), (256, 128, 50, 1), (256, 256, 50, 1)),
 ]
 QUICK = [Shape(cell, *sizes) for cell in CELLS for sizes in QUICK_SIZES]
 
@@ -63,15 +64,18 @@ def measure(shape: Shape, threads: int, repeats: int) -> dict[str, Any]:
     train_theirs = gradients(lambda: theirs(leaf)[0], [leaf, *theirs.parameters()])
     check_equal(train_ours(), train_theirs())
     multiply, peak_flops = peak_call()
-    training = alternate({"tidegate": train_ours, "torch": train_theirs, "peak": multiply}, repeats)
+    calls = {"tidegate": train_ours, "torch": train_theirs, "peak": multiply}
+    # The peak matters where a bar is a part of it.
+    turns = {} if is_held_to_peak(shape.batch, shape.hidden) else {"peak": 5}
+    training = alternate(calls, repeats, TURN_SECONDS, turns=turns)
 
     onnx = OnnxLayer(theirs, shape.batch, shape.steps, threads)
     infer_ours, infer_theirs = inference(lambda: ours(x)[0]), inference(lambda: theirs(x)[0])
     infer_onnx = onnx.bound(x.numpy())
     infer_onnx()
     check_equal([infer_ours(), onnx.output()], [infer_theirs()] * 2, tolerance=1e-4)
-    calls = {"tidegate": infer_ours, "torch": infer_theirs, "onnx": infer_onnx}
-    inferred = alternate(calls, repeats, own_pool=("onnx",))
+    inference_calls = {"tidegate": infer_ours, "torch": infer_theirs, "onnx": infer_onnx}
+    inferred = alternate(inference_calls, repeats, TURN_SECONDS, own_pool=("onnx",))
 
     peak = peak_flops / training["peak"]
     flops = training_flops(shape.cell, shape.batch * shape.steps, shape.hidden, shape.hidden, shape.directions)
@@ -106,12 +110,16 @@ def bars(row: dict[str, Any]) -> list[Bar]:
     if batch in TRAINING_BARS[cell]:
         what = f"training, {cell}, batch {batch}: times torch.nn"
         found.append(at_least(what, row["training_ratio"], TRAINING_BARS[cell][batch]))
-    if batch >= 64 and row["hidden"] >= 128:
+    if is_held_to_peak(batch, row["hidden"]):
         found.append(at_least(f"training, {cell}, batch >= 64, hidden >= 128: of peak", row["training_of_peak"], 0.8))
     found.append(at_least(f"inference, {cell}: times ONNX Runtime", row["inference_ratio_onnx"], 0.97))
     if batch == 1 and cell == "gru":
         found.append(at_least("inference, gru, batch 1: times torch.nn", row["inference_ratio"], 5))
     return found
+
+
+def is_held_to_peak(batch: int, hidden: int) -> bool:
+    return batch >= 64 and hidden >= 128
 
 
 def overall(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

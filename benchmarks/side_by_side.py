@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -34,25 +35,27 @@ def alternate(
     min_seconds: float = 0.02,
     own_pool: Collection[str] = (),
     max_seconds: float = math.inf,
+    turns: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, float]:
     """Median seconds of one call of each candidate; they take turns, so that a slow moment of the machine hits all.
 
     A turn is as many calls as fill `min_seconds`, after one that is not counted. Candidates of `own_pool` have a thread
     pool beside torch's: workers of the one that still spin would take the cores from the other, so before a turn of
     another pool than the last all wait until they sleep. A candidate whose turns would take longer than `max_seconds`
-    in all has fewer, three at the least.
+    in all has fewer, three at the least; `turns` gives some candidates fewer outright.
     """
-    calls, turns = {}, {}
+    calls, turns_of = {}, {}
     for name, call in candidates.items():
         first = _seconds(call, 1)
         of_call = max(_seconds(call, 1) if first < 1 else first, 1e-7)
         calls[name] = max(1, round(min_seconds / of_call))
-        turns[name] = min(repeats, max(3, int(min(max_seconds / of_call, repeats))))
+        affordable = max(3, int(min(max_seconds / of_call, repeats)))
+        turns_of[name] = min(repeats, turns.get(name, repeats), affordable)
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     last = None
     for turn in range(repeats):
         for name, call in candidates.items():
-            if turn >= turns[name]:
+            if turn >= turns_of[name]:
                 continue
             pool = name if name in own_pool else "torch"
             if last not in (None, pool) and torch.get_num_threads() > 1:
