@@ -38,6 +38,12 @@ std::string shape(std::size_t rows, std::size_t columns) {
   return "[" + std::to_string(rows) + ", " + std::to_string(columns) + "]";
 }
 
+// The text is made only where it is wanted: this is half a microsecond of a step.
+template <class Array> void expect_shape(const char* name, const Array& array, std::size_t rows, std::size_t columns) {
+  if (array.shape(0) == rows && array.shape(1) == columns) return;
+  expect(false, name + (" of " + shape(rows, columns)) + "; found " + shape(array.shape(0), array.shape(1)));
+}
+
 class Step {
  public:
   Step(const std::string& cell, const std::string& type, const Matrix& weight_ih, const Matrix& weight_hh,
@@ -64,8 +70,14 @@ class Step {
                                 : l.states == l.units && !weight_hr,
            "as many states as units, or an LSTM's weight_hr for fewer");
     if (weight_hr)
-      expect(weight_hr->shape(0) == weight_hh.shape(1) && weight_hr->shape(1) == static_cast<std::size_t>(l.units),
-             "weight_hr of " + shape(l.states, l.units));
+      expect_shape("weight_hr", *weight_hr, l.states, l.units);
+    const bool has_memory = l.cell == Cell::lstm;
+    expect(has_memory || (!peephole && !norm_c && zoneout_c == 0), "peephole, norm_c and zoneout_c for an LSTM alone");
+    expect(l.cell == Cell::gru || !bias_n, "bias_n for the gru alone, whose reset gate multiplies it; others add it to bias");
+    expect(norm_ih.has_value() == norm_hh.has_value() && norm_c.has_value() == (has_memory && norm_hh.has_value()),
+           "norm_ih and norm_hh, and an LSTM's norm_c, together or not at all");
+    expect(zoneout_h >= 0 && zoneout_h <= 1 && zoneout_c >= 0 && zoneout_c <= 1, "probabilities zoneout_h and zoneout_c from 0 to 1");
+    expect(eps >= 0, "eps of at least 0");
     const std::size_t outputs = outputs_, units = l.units;
     bias_.assign(outputs, 0.0f);
     if (bias) keep(bias_, *bias, outputs, "bias");
@@ -105,11 +117,10 @@ class Step {
     const std::size_t rows = x.shape(0);
     Layout& l = forward_.layout;
     const bool has_memory = l.cell == Cell::lstm;
-    expect(x.shape(1) == static_cast<std::size_t>(inputs_), "x of " + shape(rows, inputs_));
-    expect(h.shape(0) == rows && h.shape(1) == static_cast<std::size_t>(l.states), "h of " + shape(rows, l.states));
-    expect(c.has_value() == has_memory, has_memory ? "c, the LSTM's memory" : "no c: only the LSTM has one");
-    if (has_memory)
-      expect(c->shape(0) == rows && c->shape(1) == static_cast<std::size_t>(l.units), "c of " + shape(rows, l.units));
+    expect_shape("x", x, rows, inputs_);
+    expect_shape("h", h, rows, l.states);
+    if (c.has_value() != has_memory) expect(false, has_memory ? "c, the LSTM's memory" : "no c: only the LSTM has one");
+    if (has_memory) expect_shape("c", *c, rows, l.units);
     if (rows == 0) return;
     // A state of one step must not run into another's in the same object.
     if (gates_memory_.size() < rows * (outputs_ + l.states)) gates_memory_.resize(rows * (outputs_ + l.states));
@@ -171,7 +182,8 @@ class Step {
   }
 
   static void keep(std::vector<float>& to, const Vector& from, std::size_t size, const char* name) {
-    expect(from.size() == size, std::string(name) + " of " + std::to_string(size) + " numbers");
+    expect(from.size() == size,
+           std::string(name) + " of " + std::to_string(size) + " numbers; found " + std::to_string(from.size()));
     to.assign(from.data(), from.data() + size);
   }
 

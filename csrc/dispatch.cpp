@@ -11,6 +11,10 @@
 #include <unistd.h>
 #endif
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 #include "kernels.h"
 
 namespace tidegate {
@@ -118,6 +122,9 @@ void* workspace(std::size_t bytes) {
       throw std::bad_alloc();
     }
   }
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(memory.start, memory.bytes);  // what the last call's Arena left
+#endif
   return memory.start;
 }
 

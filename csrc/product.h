@@ -10,8 +10,13 @@
 
 namespace tidegate::TIDEGATE_ISA {
 
+#if defined(TIDEGATE_FEW_PRODUCTS)
+// For builds that only check, which would compile the unrolled products of every size for many minutes.
+inline constexpr int kMaxRows = 3, kMaxAccumulators = 6;
+#else
 inline constexpr int kMaxRows = kVectorRegisters >= 32 ? 8 : 4;
 inline constexpr int kMaxAccumulators = kVectorRegisters * 3 / 4;
+#endif
 inline constexpr int kTilePanels = 12;  // panels of a tile: whole units of 1, 2, 3 or 4 gates
 
 constexpr int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }

@@ -134,16 +134,21 @@ struct Int8Product {
     std::memcpy(to + weight_bytes(depth) + kVectorBytes, scales, sizeof scales);
   }
 
-  static void convert(const float* from, const float*, int depth, Input* to) {
+  static void convert(const float* from, const float* mask, int depth, Input* to) {
+    mask == nullptr ? quantise([&](int k) { return from[k]; }, depth, to)
+                    : quantise([&](int k) { return from[k] * mask[k]; }, depth, to);
+  }
+
+  template <class At> static void quantise(const At& at, int depth, Input* to) {
     float largest = 0;
     for (int k = 0; k < depth; ++k) {
-      const float magnitude = __builtin_fabsf(from[k]);
+      const float magnitude = __builtin_fabsf(at(k));
       largest = magnitude > largest || magnitude != magnitude ? magnitude : largest;
     }
     const float scale = largest / 127, inverse = largest > 0 ? 127 / largest : 0;
     for (int k = 0; k < depth; ++k) {
       // Adding 1.5 * 2^23 rounds to a whole number and leaves it in the low bits.
-      const float shifted = from[k] * inverse + 12582912.0f;
+      const float shifted = at(k) * inverse + 12582912.0f;
       std::int32_t bits;
       std::memcpy(&bits, &shifted, sizeof bits);
       to[k] = static_cast<Input>(bits + 128);

@@ -1,6 +1,10 @@
 // What every recurrent cell's sequence loop shares: where rows and states lie, and how a team goes through the steps.
 #pragma once
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 #include "kernels.h"
 #include "product_low.h"
 #include "threads.h"
@@ -148,14 +152,26 @@ inline void run_directions(const Layout& layout, int unit_blocks, int most_block
   }
 }
 
-// Hands out memory from one block, each piece aligned to 64 bytes; without a block it only counts.
+// Hands out memory from one block, each piece aligned to 64 bytes; without a block it only counts. Under AddressSanitizer
+// a piece ends at its last byte and begins as NaNs, so that tests see what reads beyond it or before it was written.
 class Arena {
  public:
   explicit Arena(void* start) : start_(static_cast<char*>(start)) {}
 
   template <class T> T* take(std::size_t count) {
     T* piece = start_ == nullptr ? nullptr : reinterpret_cast<T*>(start_ + used_);
-    used_ += (count * sizeof(T) + 63) / 64 * 64;
+    const std::size_t bytes = count * sizeof(T);
+#if defined(__SANITIZE_ADDRESS__)
+    const std::size_t taken = (bytes + 63) / 64 * 64 + 64;
+    if (piece != nullptr) {
+      __asan_unpoison_memory_region(piece, bytes);
+      std::memset(static_cast<void*>(piece), 0xff, bytes);
+      __asan_poison_memory_region(start_ + used_ + bytes, taken - bytes);
+    }
+#else
+    const std::size_t taken = (bytes + 63) / 64 * 64;
+#endif
+    used_ += taken;
     return piece;
   }
 
