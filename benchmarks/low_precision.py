@@ -21,7 +21,8 @@ import tidegate  # noqa: F401 - registers the ops
 from bars import at_least, verdict
 from peers import check_equal
 from side_by_side import Record, alternate, arguments
-from streams import GATES, StepWeights, quantized
+from streams import GATES, StepWeights
+from tidegate.kernels.quantized import quantize_rows
 
 STEPS = 100
 TYPES = ("float32", "bfloat16", "int8")
@@ -36,7 +37,7 @@ def recurrences(cell: str, weights: StepWeights) -> dict[str, Callable[[], Tenso
     memory = torch.zeros(1, 1, hidden) if cell == "lstm" else None
     bias_n = torch.zeros(1, hidden) if cell == "gru" else None
     batch_sizes = torch.ones(STEPS, dtype=torch.int64)
-    weight_int8, scale = quantized(weights.weight_hh)
+    weight_int8, scale = quantize_rows(weights.weight_hh)
     kinds = {
         "float32": (gates, weights.weight_hh, None),
         "bfloat16": (gates.bfloat16(), weights.weight_hh.bfloat16(), None),

@@ -8,16 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tidegate.kernels.quantized import quantize_rows
 from tidegate.native import extension
 
 GATES = {"rnn_tanh": 1, "lstm": 4, "gru": 3}
 _LAYERS = {"rnn_tanh": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
-
-
-def quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """int8 weights and the scale of each output row."""
-    scale = weight.abs().amax(1) / 127
-    return (weight / scale[:, None]).round().to(torch.int8), scale
 
 
 class StepWeights:
@@ -50,7 +45,7 @@ class StepWeights:
         matrices: list[np.ndarray] = []
         for name, weight in (("scale_ih", self.weight_ih), ("scale_hh", self.weight_hh)):
             if kind == "int8":
-                weight, scale = quantized(weight)
+                weight, scale = quantize_rows(weight)
                 more[name] = scale.numpy()
             elif kind == "bfloat16":
                 weight = weight.bfloat16().view(torch.uint16)
