@@ -18,7 +18,7 @@ from tidegate.kernels.cpu_library import ops_for
 from tidegate.kernels.ragged import Ragged
 from tidegate.kernels.reference import GATES, Options, Weights
 
-__all__ = ["native_info", "recurrence", "refusal"]
+__all__ = ["native_info", "project_inputs", "recurrence", "refusal", "stack_directions", "zoneout_parts"]
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
@@ -84,8 +84,8 @@ def _recurrence(
     parameters = [tensor for direction in weights for tensor in direction]
     tensors = [x, h_0, *(t for t in (c_0, *parameters) if t is not None)]
     training = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    zone_h, rate_h = _zoneout(options.zoneout_h)
-    zone_c, rate_c = _zoneout(options.zoneout_c)
+    zone_h, rate_h = zoneout_parts(options.zoneout_h)
+    zone_c, rate_c = zoneout_parts(options.zoneout_c)
     run = _choose_function(training)
     output, h_n, c_n, saved, *_ = run(
         *(cell, training or return_gates, rate_h, rate_c, options.eps),
@@ -110,7 +110,8 @@ def _in_low_precision(w: Weights) -> Weights:
     return Weights(**cast)
 
 
-def _zoneout(zoneout: Tensor | float | None) -> tuple[Tensor | None, float]:
+def zoneout_parts(zoneout: Tensor | float | None) -> tuple[Tensor | None, float]:
+    """The mask of a zoneout, or its rate: the one None or the other 0."""
     return (zoneout, 0.0) if isinstance(zoneout, Tensor) else (None, float(zoneout or 0.0))
 
 
@@ -119,7 +120,7 @@ def _directions(parameters: Sequence[Tensor | None]) -> list[Weights]:
     return [Weights(*parameters[start : start + size]) for start in range(0, len(parameters), size)]  # pyright: ignore
 
 
-def _stacked(weights: Sequence[Weights], name: str) -> Tensor | None:
+def stack_directions(weights: Sequence[Weights], name: str) -> Tensor | None:
     """One parameter of all directions, ``[D, ...]``; without a copy where there is one direction."""
     tensors = [getattr(w, name) for w in weights]
     if tensors[0] is None:
@@ -138,7 +139,7 @@ def _biases(cell: str, w: Weights) -> tuple[Tensor | None, Tensor | None]:
     return torch.cat([w.bias_ih[: 2 * units] + kept, w.bias_ih[2 * units :]]), bias_n
 
 
-def _project(
+def project_inputs(
     cell: str, x: Tensor, weights: Sequence[Weights], eps: float
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
     """Gates ``[N, D, G*H]``, the recurrent bias of n ``[D, H]``; and for the layer norm's backward pass ``W_ih x`` of
@@ -185,10 +186,18 @@ class _Recurrence(torch.autograd.Function):
         *parameters: Tensor | None,
     ) -> tuple[Tensor, ...]:
         weights = _directions(parameters)
-        gates, bias_n, products, statistics = _project(cell, x, weights, eps)
+        gates, bias_n, products, statistics = project_inputs(cell, x, weights, eps)
         made = ops_for(x).recurrent_forward(
-            *(cell, gates, _stacked(weights, "weight_hh"), None, _stacked(weights, "weight_hr"), None, bias_n),
-            *(_stacked(weights, name) for name in ("peephole", "norm_hh", "norm_c")),
+            *(
+                cell,
+                gates,
+                stack_directions(weights, "weight_hh"),
+                None,
+                stack_directions(weights, "weight_hr"),
+                None,
+                bias_n,
+            ),
+            *(stack_directions(weights, name) for name in ("peephole", "norm_hh", "norm_c")),
             *(h_0, c_0, mask, zone_h, zone_c, [rate_h, rate_c, eps], batch_sizes, training),
         )
         return *made, products, statistics
@@ -281,7 +290,10 @@ class _RecurrenceBackward(torch.autograd.Function):
         grad_gates, previous, grad_product, grad_projected, exposed, grad_h_0, grad_c_0, of_peephole, of_norm_c = (
             ops.recurrent_backward(
                 *(cell, grad_output, grad_h_n, grad_c_n, saved, normalized, deviation, output),
-                *(_stacked(weights, name) for name in ("weight_hh", "weight_hr", "peephole", "norm_hh", "norm_c")),
+                *(
+                    stack_directions(weights, name)
+                    for name in ("weight_hh", "weight_hr", "peephole", "norm_hh", "norm_c")
+                ),
                 *(h_0, c_0, mask, zone_h, zone_c, [rate_h, rate_c, eps], batch_sizes),
             )
         )

@@ -6,7 +6,8 @@ They have rules for fake tensors and for vmap, which folds the mapped dimension 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,12 +19,16 @@ from tidegate.kernels.cpu_ops import backward_made, forward_made, new_empty
 __all__ = ["ops_for"]
 
 
-def _forward_fake(*arguments: Any) -> tuple[Tensor, ...]:
-    return forward_made(new_empty, *arguments)
+def _fake(op: Callable[..., Any], made: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
+    """The rule for fake tensors: what `made` makes, of those of the op's arguments that it names."""
+    names = list(inspect.signature(op).parameters)
+    _, *wanted = inspect.signature(made).parameters
 
+    def rule(*arguments: Any) -> tuple[Tensor, ...]:
+        given = dict(zip(names, arguments, strict=True))
+        return made(new_empty, *(given[name] for name in wanted))
 
-def _backward_fake(*arguments: Any) -> tuple[Tensor, ...]:
-    return backward_made(new_empty, *arguments)
+    return rule
 
 
 def _project_fake(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -93,23 +98,23 @@ _library.define(
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 _library.define("project(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
-for _name, _impl, _fake, _vmap in (
+for _name, _impl, _rule, _vmap in (
     ("project", cpu_ops.project, _project_fake, _project_vmap),
     (
         "recurrent_forward",
         cpu_ops.recurrent_forward,
-        _forward_fake,
+        _fake(cpu_ops.recurrent_forward, forward_made),
         _vmap_rule("recurrent_forward", _FORWARD_ROWS, _FORWARD_MADE, 16),
     ),
     (
         "recurrent_backward",
         cpu_ops.recurrent_backward,
-        _backward_fake,
+        _fake(cpu_ops.recurrent_backward, backward_made),
         _vmap_rule("recurrent_backward", _BACKWARD_ROWS, _BACKWARD_MADE, 19),
     ),
 ):
     _library.impl(_name, _impl, "CPU")
-    torch.library.register_fake(f"tidegate::{_name}", _fake, lib=_library)
+    torch.library.register_fake(f"tidegate::{_name}", _rule, lib=_library)
     torch.library.register_vmap(f"tidegate::{_name}", _vmap, lib=_library)
 
 

@@ -142,10 +142,7 @@ def recurrent_forward(
     training: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """A recurrence over projected gates: output, h_n, c_n, and what its backward pass needs (struct Forward)."""
-    made = forward_made(
-        *(_empty, cell, gates, weight_hh, scale_hh, weight_hr, scale_hr, bias_n, peephole, norm_hh, norm_c, h_0, c_0),
-        *(dropout_mask, zoneout_h, zoneout_c, numbers, batch_sizes, training),
-    )
+    made = forward_made(_empty, cell, gates, h_0, c_0, norm_hh, zoneout_h, numbers, training)
     output, h_n, c_n, saved, normalized, deviation = made
     values, directions = gates.shape[:2]
     rows, states = h_0.shape[1:]
@@ -190,21 +187,11 @@ def forward_made(
     empty: Callable[..., Tensor],
     cell: str,
     gates: Tensor,
-    weight_hh: Tensor,
-    scale_hh: Tensor | None,
-    weight_hr: Tensor | None,
-    scale_hr: Tensor | None,
-    bias_n: Tensor | None,
-    peephole: Tensor | None,
-    norm_hh: Tensor | None,
-    norm_c: Tensor | None,
     h_0: Tensor,
     c_0: Tensor | None,
-    dropout_mask: Tensor | None,
+    norm_hh: Tensor | None,
     zoneout_h: Tensor | None,
-    zoneout_c: Tensor | None,
     numbers: Sequence[float],
-    batch_sizes: Tensor,
     training: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The uninitialised results of :func:`recurrent_forward`, made by `empty`."""
@@ -247,23 +234,7 @@ def recurrent_backward(
     batch_sizes: Tensor,
 ) -> tuple[Tensor, ...]:
     """The gradients of gates, states and small parameters (struct Backward of kernels.h)."""
-    made = backward_made(
-        *(
-            _empty,
-            cell,
-            grad_output,
-            grad_h_n,
-            grad_c_n,
-            saved,
-            normalized,
-            deviation,
-            output,
-            weight_hh,
-            weight_hr,
-            peephole,
-        ),
-        *(norm_hh, norm_c, h_0, c_0, dropout_mask, zoneout_h, zoneout_c, numbers, batch_sizes),
-    )
+    made = backward_made(_empty, cell, output, weight_hh, weight_hr, peephole, norm_hh, norm_c, h_0, c_0)
     directions, rows, states = h_0.shape
     values = output.shape[0]
     units = weight_hh.shape[1] // GATES[cell]
@@ -321,12 +292,6 @@ def recurrent_backward(
 def backward_made(
     empty: Callable[..., Tensor],
     cell: str,
-    grad_output: Tensor,
-    grad_h_n: Tensor,
-    grad_c_n: Tensor | None,
-    saved: Tensor,
-    normalized: Tensor,
-    deviation: Tensor,
     output: Tensor,
     weight_hh: Tensor,
     weight_hr: Tensor | None,
@@ -335,11 +300,6 @@ def backward_made(
     norm_c: Tensor | None,
     h_0: Tensor,
     c_0: Tensor | None,
-    dropout_mask: Tensor | None,
-    zoneout_h: Tensor | None,
-    zoneout_c: Tensor | None,
-    numbers: Sequence[float],
-    batch_sizes: Tensor,
 ) -> tuple[Tensor, ...]:
     """The uninitialised results of :func:`recurrent_backward`, made by `empty`."""
     directions, rows, states = h_0.shape
