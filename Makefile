@@ -8,25 +8,40 @@ SANITIZED := build/sanitize
 
 .PHONY: install demo test test-slow test-data bench bench-full sanitize check-native check-aarch64 lint stubs clean
 
-install: $(VENV)/.installed
+# The extension is compiled while the packages install.
+install: $(VENV)/.tools
+	@$(MAKE) --silent -j2 $(VENV)/.packages $(VENV)/.extension
 
-# torch comes first and exactly: an open range would bring gigabytes of CUDA packages.
-$(VENV)/.dependencies: pyproject.toml
+$(VENV)/.tools: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tidegate needs Python 3.11 or later; name one: make PYTHON=python3.12")'
 	@echo "Making the virtual environment $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) --upgrade "pip>=25.1"
+	@$(PIP) --group build
+	@touch $@
+
+# torch comes first and exactly: an open range would bring gigabytes of CUDA packages.
+$(VENV)/.packages: $(VENV)/.tools
 	@echo "Installing torch and the other packages"
 	@$(PIP) "torch==2.13.0"
-	@$(PIP) --group dev
+	@$(BIN)/python -c "$$REQUIREMENTS" | $(PIP) --group dev --requirement /dev/stdin
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.dependencies $(NATIVE_SOURCES)
-	@echo "Building the native extension and installing tidegate"
-	@$(PIP) --no-build-isolation --editable ".[all]"
+# What tidegate and its extras require, from pyproject.toml.
+define REQUIREMENTS
+import tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+extras = sum(project["optional-dependencies"].values(), [])
+print(*project["dependencies"], *(one for one in extras if not one.startswith("tidegate")), sep="\n")
+endef
+export REQUIREMENTS
+
+$(VENV)/.extension: $(VENV)/.tools $(NATIVE_SOURCES)
+	@echo "Building the native extension"
+	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
-$(VENV)/.bench: $(VENV)/.installed
+$(VENV)/.bench: $(VENV)/.tools | install
 	@$(PIP) --group bench
 	@touch $@
 
