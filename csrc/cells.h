@@ -2,7 +2,7 @@
 // to the instruction set it builds upon.
 #pragma once
 
-#include "pass.h"
+#include "run_pass.h"
 
 namespace tidegate::TIDEGATE_ISA {
 

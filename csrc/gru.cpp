@@ -2,7 +2,7 @@
 // cuDNN, Keras 3) or before it (Cho et al. 2014). Equations: kernels/__init__.py, gru().
 
 #include "cells.h"
-#include "pass.h"
+#include "run_pass.h"
 
 namespace tidegate::TIDEGATE_ISA {
 

@@ -2,7 +2,7 @@
 // (Sak et al. 2014). Equations: kernels/__init__.py, lstm().
 
 #include "cells.h"
-#include "pass.h"
+#include "run_pass.h"
 
 namespace tidegate::TIDEGATE_ISA {
 

@@ -1,7 +1,7 @@
 // The vanilla recurrent network (Elman 1990) over ragged rows, tanh or ReLU. Equations: kernels/__init__.py, rnn().
 
 #include "cells.h"
-#include "pass.h"
+#include "run_pass.h"
 
 namespace tidegate::TIDEGATE_ISA {
 

@@ -1,0 +1,148 @@
+// What the backward passes of all cells share: carried gradients, saved values, layer norm.
+#pragma once
+
+#include "pass.h"
+
+namespace tidegate::TIDEGATE_ISA {
+
+// One direction of a backward pass. grad_h_0 carries the gradient of the state from step to step.
+template <class T> class BackwardPass : public Pass<T> {
+ public:
+  using Base = Pass<T>;
+  using typename Base::Input;
+  using typename Base::Product;
+  using typename Base::Real;
+  using typename Base::Stored;
+  using typename Base::V;
+  using Base::H_;
+  using Base::kWidth;
+  using Base::l_;
+  using Base::P_;
+  using Base::p_;
+  using Base::walk_;
+
+  BackwardPass(const Backward& a, const std::int64_t* offsets, int direction, Arena& arena, int gates, int saved,
+               int depth)
+      : Base(a.layout, a.parameters, offsets, direction), a_(a), G_(gates), S_(saved), most_depth_(depth) {
+    inputs_ = arena.take<Input>(this->buffer_size(depth, false));
+  }
+
+ protected:
+  Real* carried(int row) const { return this->row_of(static_cast<Real*>(a_.grad_h_0), row, P_); }
+
+  void enter(const Share& share) const {
+    this->for_my_units(share, P_, [&](int unit) {
+      share.for_each_row(l_.rows, [&](int row) {
+        const int lanes = this->lanes_of(unit, P_);
+        store_lanes(carried(row) + unit,
+                    load_lanes(this->row_of(static_cast<const Real*>(a_.grad_h_n), row, P_) + unit, lanes), lanes);
+      });
+    });
+  }
+
+  V saved(const Step& s, int row, int which, int unit) const {
+    return load_lanes(this->template value<Stored>(a_.saved, s, row, S_ * H_) + which * H_ + unit,
+                      this->lanes_of(unit, H_));
+  }
+
+  V previous(const Step& s, int row, int unit) const {
+    const int lanes = this->lanes_of(unit, P_);
+    if (row < s.alive_before) return load_lanes(this->template value_before<Stored>(a_.output, s, row, P_) + unit, lanes);
+    return load_lanes(this->row_of(static_cast<const Real*>(a_.h_0), row, P_) + unit, lanes);
+  }
+
+  // The gradient of h_t before its zoneout, and what zoneout sends on to h_{t-1}.
+  struct OfState {
+    V state, direct;
+  };
+
+  OfState of_state(const Step& s, int row, int unit) const {
+    const int lanes = this->lanes_of(unit, P_);
+    const V h = load_lanes(carried(row) + unit, lanes) +
+                load_lanes(this->template value<Stored>(a_.grad_output, s, row, P_) + unit, lanes);
+    if (!this->zones_h()) return {h, V{}};
+    const V direct = h * this->kept(p_.zoneout_h, p_.zoneout_rate_h, s, row, unit, P_);
+    return {h - direct, direct};
+  }
+
+  void carry(int row, int unit, V v) const { store_lanes(carried(row) + unit, v, this->lanes_of(unit, P_)); }
+
+  // h_{t-1} as it entered the product, for the gradient of its weights.
+  V keep_previous(const Step& s, int row, int unit) const {
+    const int lanes = this->lanes_of(unit, P_);
+    const V h = previous(s, row, unit);
+    const Real* mask = this->dropout_mask(row);
+    store_lanes(this->template value<Stored>(a_.previous, s, row, P_) + unit,
+                mask == nullptr ? h : h * load_lanes(mask + unit, lanes), lanes);
+    return h;
+  }
+
+  void add_to_carry(int row, int unit, V v, bool masked) const {
+    const int lanes = this->lanes_of(unit, P_);
+    Real* to = carried(row) + unit;
+    const Real* mask = masked ? this->dropout_mask(row) : nullptr;
+    if (mask != nullptr) v *= load_lanes(mask + unit, lanes);
+    store_lanes(to, load_lanes(to, lanes) + v, lanes);
+  }
+
+  void grad_gate(const Step& s, int row, int which, int of, int unit, V v) const {
+    store_lanes(this->template value<Stored>(a_.grad_gates, s, row, of * H_) + which * H_ + unit, v,
+                this->lanes_of(unit, H_));
+  }
+
+  // The gradient of the recurrent product before its layer norm, of `gates` gates from `first` on, whose gradients
+  // after it stand in the order that `place_of(gate)` tells among the `of` of grad_gates. Every thread adds up whole rows.
+  template <class PlaceOf>
+  void through_norm(const Share& share, const Step& s, int alive, int first, int gates, int which, int of,
+                    const PlaceOf& place_of) const {
+    share.for_each_row(alive, [&](int row) {
+      const Stored* normal = this->template value<Stored>(a_.normalized, s, row, G_ * H_);
+      const Stored* grads = this->template value<Stored>(a_.grad_gates, s, row, of * H_);
+      const auto scaled = [&](int gate, int unit) {
+        return load_lanes(grads + place_of(gate) * H_ + unit, this->lanes_of(unit, H_)) *
+               this->parameter(p_.norm_hh, gate, G_, unit);
+      };
+      V sums{}, products{};
+      for (int gate = first; gate < first + gates; ++gate)
+        for (int unit = 0; unit < H_; unit += kWidth) {
+          const V g = scaled(gate, unit);
+          sums += g;
+          products += g * load_lanes(normal + gate * H_ + unit, this->lanes_of(unit, H_));
+        }
+      const Real count = static_cast<Real>(gates * H_);
+      const Real mean = sum_lanes<Real>(sums) / count, along = sum_lanes<Real>(products) / count;
+      const Real inverse_deviation = this->template value<Real>(a_.deviation, s, row, 2)[which];
+      this->for_my_units(share, H_, [&](int unit) {
+        const int lanes = this->lanes_of(unit, H_);
+        for (int gate = first; gate < first + gates; ++gate) {
+          const V x = load_lanes(normal + gate * H_ + unit, lanes);
+          store_lanes(this->template value<Stored>(a_.grad_product, s, row, G_ * H_) + gate * H_ + unit,
+                      inverse_deviation * (scaled(gate, unit) - mean - x * along), lanes);
+        }
+      });
+    });
+    share.meet();
+  }
+
+  // Multiplies stored gradients, `depth` of each value from `offset` on, with packed weights: sink(row, unit, product).
+  template <class Sink>
+  void multiply(const Share& share, const Step& s, int alive, void* stored, int width, int offset, int depth,
+                const char* packed, int units, const Sink& sink) const {
+    const Stored* source = this->template value<Stored>(stored, s, 0, width) + offset;
+    const auto in = this->stored_inputs(share, alive, source, static_cast<std::ptrdiff_t>(l_.directions) * width, depth,
+                                        Product::input_stride(most_depth_), inputs_);
+    products<1, Product>(share, alive, unit_blocks<Real>(units), in, packed, depth,
+                         [&](int row, int rows, int block, int blocks, const Real* tile) {
+                           for (int m = 0; m < rows; ++m)
+                             for (int b = 0; b < blocks; ++b, tile += kWidth)
+                               sink(row + m, (block + b) * kWidth, load<Real>(tile));
+                         },
+                         no_prefetch);
+  }
+
+  const Backward& a_;
+  const int G_, S_, most_depth_;
+  Input* inputs_;
+};
+
+}  // namespace tidegate::TIDEGATE_ISA

@@ -1,0 +1,124 @@
+// What the forward passes of all cells share: entering states, gates in, new states out, layer norm.
+#pragma once
+
+#include "pass.h"
+
+namespace tidegate::TIDEGATE_ISA {
+
+// One direction of a forward pass. States stand twice, before and after a step, so that threads that share rows may
+// read the one while they write the other.
+template <class T> class ForwardPass : public Pass<T> {
+ public:
+  using Base = Pass<T>;
+  using typename Base::Input;
+  using typename Base::Product;
+  using typename Base::Real;
+  using typename Base::Stored;
+  using typename Base::V;
+  using Base::H_;
+  using Base::index_;
+  using Base::kWidth;
+  using Base::l_;
+  using Base::P_;
+  using Base::p_;
+  using Base::Ps_;
+  using Base::walk_;
+
+  ForwardPass(const Forward& a, const std::int64_t* offsets, int direction, Arena& arena, int gates)
+      : Base(a.layout, a.parameters, offsets, direction), a_(a), G_(gates) {
+    const std::size_t rows = l_.rows;
+    for (Real*& states : states_) states = arena.take<Real>(rows * Ps_);
+    inputs_ = arena.take<Input>(this->buffer_size(P_, true));
+    if (p_.norm_hh != nullptr) raw_ = arena.take<Real>(rows * G_ * this->Hs_);
+  }
+
+ protected:
+  // Both copies of the states begin with h_0, and so does h_n, which rows without a step keep.
+  void enter(const Share& share) const {
+    const Range blocks = share.of(unit_blocks<Real>(P_));
+    share.for_each_row(l_.rows, [&](int row) {
+      for (int block = blocks.first; block < blocks.last; ++block) {
+        const int unit = block * kWidth, lanes = this->lanes_of(unit, P_);
+        const V h = load_lanes(this->row_of(static_cast<const Real*>(a_.h_0), row, P_) + unit, lanes);
+        for (Real* states : states_) store<Real>(states + static_cast<std::int64_t>(row) * Ps_ + unit, h);
+        store_lanes(this->row_of(static_cast<Real*>(a_.h_n), row, P_) + unit, h, lanes);
+      }
+    });
+  }
+
+  V gate(const Step& s, int row, int gate, int unit) const {
+    return load_lanes(this->template value<Stored>(a_.gates, s, row, G_ * H_) + gate * H_ + unit,
+                      this->lanes_of(unit, H_));
+  }
+
+  void save(const Step& s, int row, int which, int of, int unit, V v) const {
+    store_lanes(this->template value<Stored>(a_.saved, s, row, of * H_) + which * H_ + unit, v,
+                this->lanes_of(unit, H_));
+  }
+
+  void prefetch(const Step& s, int row, int rows, int first, int gates, int block, int blocks) const {
+    for (int m = 0; m < rows; ++m) {
+      const Stored* from = this->template value<Stored>(a_.gates, s, row + m, G_ * H_) + block * kWidth;
+      for (int g = first; g < first + gates; ++g)
+        for (int b = 0; b < blocks; ++b) __builtin_prefetch(from + g * H_ + b * kWidth);
+    }
+  }
+
+  // The new state of a row, after zoneout, to wherever it is wanted.
+  void emit(const Step& s, int row, int unit, V h, const Real* from, Real* to) const {
+    const int lanes = this->lanes_of(unit, P_);
+    const std::int64_t at = static_cast<std::int64_t>(row) * Ps_ + unit;
+    if (this->zones_h()) {
+      const V kept = this->kept(p_.zoneout_h, p_.zoneout_rate_h, s, row, unit, P_);
+      h = h + kept * (load<Real>(from + at) - h);
+    }
+    store<Real>(to + at, h);
+    store_lanes(this->template value<Stored>(a_.output, s, row, P_) + unit, h, lanes);
+    if (row >= s.alive_after) store_lanes(this->row_of(static_cast<Real*>(a_.h_n), row, P_) + unit, h, lanes);
+  }
+
+  // A row of the recurrent product, as in a tile: [blocks][gates][lanes].
+  Real* raw(int row, int unit) const {
+    return raw_ + static_cast<std::int64_t>(row) * G_ * this->Hs_ + static_cast<std::int64_t>(unit) * G_;
+  }
+
+  // Keeps a tile of the product, gates from `first` on, until the whole row is there for its layer norm.
+  void keep(int row, int rows, int block, int blocks, int first, int gates, const Real* tile) const {
+    for (int m = 0; m < rows; ++m)
+      for (int b = 0; b < blocks; ++b)
+        for (int g = 0; g < gates; ++g, tile += kWidth)
+          store<Real>(raw(row + m, (block + b) * kWidth) + (first + g) * kWidth, load<Real>(tile));
+  }
+
+  // The layer norm of whole rows, then `sink(row, 1, block, 1, tile)` for this thread's units, as after a product.
+  template <class Sink>
+  void normalise(const Share& share, const Step& s, int first, int gates, int which, const Sink& sink) const {
+    share.meet();
+    share.for_each_row(s.alive, [&](int row) {
+      const Moments<Real> found = moments<Real>(raw(row, 0) + first * kWidth, gates, G_, H_, static_cast<Real>(p_.eps));
+      if (a_.deviation != nullptr) {
+        Real* deviation = this->template value<Real>(a_.deviation, s, row, 2);
+        for (int later = which; later < 2; ++later) deviation[later] = found.inverse_deviation;
+      }
+      this->for_my_units(share, H_, [&](int unit) {
+        alignas(64) Real tile[4 * kWidth];
+        for (int gate = first; gate < first + gates; ++gate) {
+          const V x = (load<Real>(raw(row, unit) + gate * kWidth) - found.mean) * found.inverse_deviation;
+          if (a_.normalized != nullptr)
+            store_lanes(this->template value<Stored>(a_.normalized, s, row, G_ * H_) + gate * H_ + unit, x,
+                        this->lanes_of(unit, H_));
+          store<Real>(tile + (gate - first) * kWidth, x * this->parameter(p_.norm_hh, gate, G_, unit));
+        }
+        sink(row, 1, unit / kWidth, 1, tile);
+      });
+    });
+  }
+
+  const Forward& a_;
+  const int G_;
+  Real* states_[2];
+  Input* inputs_;
+  Real* raw_ = nullptr;
+};
+
+}  // namespace tidegate::TIDEGATE_ISA
