@@ -97,14 +97,14 @@ def prepare(text: str, *, lowercase: bool, html: bool, normalization: str | None
 
 
 # Han and kana: scripts without spaces between words, whose characters carry meaning one by one.
-_CJK = (
+CJK = (
     "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\uff66-\uff9f\U0001b000-\U0001b16f\U00020000-\U0003ffff"
 )
 
 
 @cache
-def _marks() -> str:
+def combining_marks() -> str:
     """The combining marks as a character class: ``\\w`` leaves out the vowel signs of many scripts."""
     codes = [code for code in range(0x300, 0x1F000) if unicodedata.category(chr(code)) in ("Mn", "Mc", "Me")]
     ranges: list[list[int]] = []
@@ -118,8 +118,8 @@ def _marks() -> str:
 
 @cache
 def _word_pattern() -> re.Pattern[str]:
-    letter = rf"(?:[^\W_{_CJK}]|[{_marks()}\u200c\u200d])"
-    start = rf"[^\W_{_CJK}]"
+    letter = rf"(?:[^\W_{CJK}]|[{combining_marks()}\u200c\u200d])"
+    start = rf"[^\W_{CJK}]"
     # In ASCII text, by far the most common, a word is found without the long classes.
     word = rf"(?:[A-Za-z0-9]++(?:'[A-Za-z0-9]++)*+(?!'?[^\s\x00-\x7f])|{start}{letter}*+(?:'{start}{letter}*+)*+)"
     return re.compile(
@@ -130,7 +130,7 @@ def _word_pattern() -> re.Pattern[str]:
         rf"|\.\.\.|--"
         rf"|[\U0001f1e6-\U0001f1ff]{{2}}"  # a flag
         rf"|[^\w\s](?:[\ufe0e\ufe0f\u20e3\U0001f3fb-\U0001f3ff]|\u200d[^\w\s])*|_"  # one mark or emoji
-        rf"|\w[{_marks()}]*",  # one Chinese or Japanese character
+        rf"|\w[{combining_marks()}]*",  # one Chinese or Japanese character
     )
 
 
