@@ -76,7 +76,7 @@ def cut_text(text: str, tokenizer: str = "words") -> list[Token]:
 
 
 def split_sentences(text: str, tokens: list[Token]) -> list[list[Token]]:
-    """The sentences of a text: they end at line ends, after 。！？ and the like, and after . ! ? before a new beginning.
+    """The sentences of a text: they end at line ends, after 。！？ and after . ! ? before a new beginning.
 
     Closing quotation marks and brackets belong to the sentence before them. A full stop ends one only before white
     space, and not before a small letter.

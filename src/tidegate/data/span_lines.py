@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -180,7 +181,7 @@ def _spans(value: Any, text: str, where: str) -> list[Span]:
             raise DataError(f"{where}: the span {item!r:.80} lies outside the text of {len(text)} characters")
         spans.append(span)
     spans.sort()
-    for first, second in zip(spans, spans[1:], strict=False):
+    for first, second in itertools.pairwise(spans):
         if second.start < first.end:
             raise DataError(f"{where}: the spans {list(first)} and {list(second)} overlap; a token has one tag")
     return spans
@@ -192,7 +193,7 @@ def _cut_at(tokens: list[Token], spans: list[Span], text: str) -> list[Token]:
     cut = []
     for token in tokens:
         places = [token.start, *sorted(place for place in borders if token.start < place < token.end), token.end]
-        cut += [Token(text[a:b], a, b) for a, b in zip(places, places[1:], strict=False)]
+        cut += [Token(text[a:b], a, b) for a, b in itertools.pairwise(places)]
     return cut
 
 
