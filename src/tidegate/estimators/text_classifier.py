@@ -2,53 +2,38 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import time
 import warnings
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any, Self, cast
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags
+from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
 from tidegate.data.batch import make_batch
 from tidegate.data.encoder import TextEncoder
 from tidegate.data.seeds import derive_seed
-from tidegate.deploy.bundle import Bundle, installed_versions, load_bundle, save_bundle
-from tidegate.errors import BundleError, DataError
+from tidegate.deploy.bundle import Bundle
+from tidegate.errors import DataError
 from tidegate.estimators.base import (
     check_choice,
     check_data,
     check_texts,
-    check_training_arguments,
     check_validation,
     data_digest,
-    resolve_device,
-    resolve_seed,
-    resolve_verbose,
     stratified_split,
 )
+from tidegate.estimators.neural import TEXT, NeuralEstimator, seeded
 from tidegate.features.cooccurrence import cooccurrence_vectors
 from tidegate.heads.classify import SequenceClassifier
 from tidegate.training.batches import EncodedBatches, batches_within
 
 __all__ = ["TextClassifier"]
 
-_TEXT = (
-    "tokenizer",
-    "lowercase",
-    "strip_html",
-    "normalization",
-    "max_tokens",
-    "truncation",
-    "max_vocabulary",
-    "min_count",
-)
 _MODEL = (
     "cell",
     "embedding_size",
@@ -62,14 +47,11 @@ _MODEL = (
     "label_smoothing",
 )
 EMBEDDING_INITS = ("normal", "cooccurrence")
-_TRAINING = ("learning_rate", "weight_decay", "max_epochs", "patience", "monitor", "gradient_clip", "ema_decay")
-# A resumed run may train longer or elsewhere; everything else must be as it was.
-_FREE_ON_RESUME = ("max_epochs", "patience", "device", "verbose", "random_state")
 # Together these keep a prediction batch within some tens of megabytes.
 _PREDICT_ROWS, _PREDICT_TOKENS = 256, 16384
 
 
-class TextClassifier(ClassifierMixin, BaseEstimator):
+class TextClassifier(ClassifierMixin, NeuralEstimator):
     """A recurrent classifier of texts.
 
     Texts are tokenised, embedded, read by a recurrent encoder, pooled to one vector and mapped to class probabilities.
@@ -128,6 +110,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         >>> model.predict(["not bad at all"])  # doctest: +SKIP
         array(['positive'], dtype='<U8')
     """
+
+    kind: ClassVar[str] = "text-classifier"
+    _token_lengths: dict[str, np.ndarray]
 
     def __init__(
         self,
@@ -196,13 +181,6 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         self.device = device
         self.verbose = verbose
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        tags.input_tags.one_d_array = True
-        return tags
-
     def fit(
         self,
         X: Any,
@@ -229,15 +207,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             TidegateError: A checkpoint cannot be written or read, or belongs to another run.
             KeyboardInterrupt: Ctrl-C; where an epoch was finished, the estimator is fitted with the best one so far.
         """
-        # Lightning takes seconds to import, and a fitted model does without it.
-        from tidegate.training.checkpoints import CheckpointFolder
-        from tidegate.training.fit import FitSettings, fit
-
-        check_training_arguments(self)
+        plan = self._plan(run_folder, resume)
         check_choice("embedding_init", self.embedding_init, EMBEDDING_INITS)
-        if resume and run_folder is None:
-            raise ValueError("resume=True needs run_folder, the folder of the run to go on with")
-        device, folder = resolve_device(self.device), None if run_folder is None else Path(run_folder)
+        random_state = plan.random_state
         texts, labels, weights = check_data(X, y, sample_weight)
         classes, targets = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
@@ -245,9 +217,6 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 f"a classifier needs at least two classes in y; all {len(labels)} rows have the label "
                 f"{classes[0].item()!r}; check the label column"
             )
-        stored = CheckpointFolder(folder).random_state() if resume and folder and self.random_state is None else None
-        random_state = resolve_seed(self.random_state) if stored is None else stored
-
         train, rows = np.arange(len(texts)), np.arange(0)
         validation: tuple[list[str], np.ndarray, np.ndarray | None] | None = None
         if validation_data is not None:
@@ -261,7 +230,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
         started = time.perf_counter()
         train_texts = [texts[row] for row in train]
-        encoder, encoded = TextEncoder.fit_encode(train_texts, **self._arguments(_TEXT))
+        encoder, encoded = TextEncoder.fit_encode(train_texts, **self._arguments(TEXT))
         batching: dict[str, Any] = {"batch_size": self.batch_size, "random_state": random_state}
         train_weights = None if weights is None else weights[train]
         token_lengths = {"train": encoded.lengths}
@@ -276,41 +245,26 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             else:
                 token_lengths["validation"] = held.lengths
             validation_batches = EncodedBatches(held.ids, held_targets, held_weights, shuffle=False, **batching)
-        network = self._build(encoder.num_tokens, len(classes), derive_seed(random_state, "weights"))
+        seed = derive_seed(random_state, "weights")
+        network = seeded(seed, lambda: self._build(encoder.num_tokens, len(classes)))
         if self.embedding_init == "cooccurrence":
             seed = derive_seed(random_state, "cooccurrence")
             vectors = cooccurrence_vectors(encoded.ids, encoder.num_tokens, self.embedding_size, random_state=seed)
             network.embedding.start_from(vectors)
-        network = network.to(device)
-        encode_seconds = time.perf_counter() - started
-        settings = FitSettings(
-            **self._arguments(_TRAINING),
-            random_state=random_state,
-            device=device,
-            verbose=resolve_verbose(self.verbose),
-        )
-        started = time.perf_counter()
-        fingerprint = self._fingerprint(random_state, (texts, labels, weights), validation)
-        result = fit(
+        self._train(
+            plan,
             network,
             train_batches,
             validation_batches,
-            settings,
-            run_folder=folder,
-            resume=resume,
-            fingerprint=fingerprint,
+            data=data_digest([(texts, labels, weights), validation or ((), np.empty(0), None)]),
+            seconds=time.perf_counter() - started,
+            fitted={
+                "classes_": classes,
+                "encoder_": encoder,
+                "n_truncated_": encoded.truncated,
+                "_token_lengths": token_lengths,
+            },
         )
-        self.classes_ = classes
-        self.encoder_ = encoder
-        self.network_ = network.eval()
-        self.history_ = result.history
-        self.best_epoch_ = result.best_epoch
-        self.n_truncated_ = encoded.truncated
-        self._token_lengths = token_lengths
-        self.random_state_ = random_state
-        self.timing_ = {"encode": encode_seconds, "train": time.perf_counter() - started}
-        if result.interrupted:
-            raise KeyboardInterrupt
         return self
 
     @property
@@ -343,10 +297,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     def predict_encoded(self, ids: Sequence[np.ndarray]) -> np.ndarray:
         """`predict_proba` of texts that ``encoder_`` has encoded: one vector of ids a text."""
-        check_is_fitted(self)
+        network, device = self._ready_network()
         lengths = np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
-        device = resolve_device(self.device)
-        network = self.network_.to(device).eval()
         probabilities = np.empty((len(ids), len(self.classes_)), dtype=np.float32)
         with torch.inference_mode():
             for rows in batches_within(lengths, _PREDICT_ROWS, _PREDICT_TOKENS):
@@ -355,87 +307,18 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 probabilities[rows] = network.decode(batch.values, batch.ragged).float().cpu().numpy()
         return probabilities
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the fitted model to one file, by convention ``NAME.tg``; :meth:`load` gives it back.
-
-        Raises:
-            NotFittedError: `fit` has not been called.
-            BundleError: The file cannot be written.
-        """
-        check_is_fitted(self)
-        # The device is a matter of the machine that loads the model, not of the one that trained it.
-        config = {**self._arguments(self.get_params()), "random_state": self.random_state_, "device": "auto"}
-        bundle = Bundle(
-            kind="text-classifier",
-            config=config,
-            tokenizer=self.encoder_.to_dict(),
-            labels=self.classes_.tolist(),
-            metrics={
-                "history": self.history_,
-                "best_epoch": self.best_epoch_,
-                "n_truncated": self.n_truncated_,
-                "timing": self.timing_,
-            },
-            weights={name: tensor.cpu().numpy() for name, tensor in self.network_.state_dict().items()},
-            versions=installed_versions(),
-        )
-        return save_bundle(path, bundle)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The fitted estimator that :meth:`save` wrote.
-
-        Raises:
-            BundleError: The file is missing, damaged, or holds another kind of model.
-        """
-        return cls.from_bundle(load_bundle(path), path)
-
-    @classmethod
-    def from_bundle(cls, bundle: Bundle, path: str | os.PathLike[str]) -> Self:
-        """The fitted estimator that a bundle describes; `path` names it in errors.
-
-        Raises:
-            BundleError: The bundle holds another kind of model, or its parts do not fit together.
-        """
-        if bundle.kind != "text-classifier":
-            raise BundleError(f"{path}: expected a model of the kind text-classifier, found {bundle.kind!r}")
-        try:
-            model = cls(**bundle.config)
-            model.encoder_ = TextEncoder.from_dict(bundle.tokenizer)
-            model.classes_ = np.array(bundle.labels)
-            network = model._build(model.encoder_.num_tokens, len(model.classes_), seed=0)
-            network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in bundle.weights.items()})
-            model.network_ = network.eval()
-            model.history_ = bundle.metrics["history"]
-            model.best_epoch_ = bundle.metrics["best_epoch"]
-            model.n_truncated_ = bundle.metrics["n_truncated"]
-            model.timing_ = bundle.metrics["timing"]
-            model.random_state_ = model.random_state
-        except (TypeError, ValueError, KeyError, RuntimeError) as error:
-            raise BundleError(f"{path}: the parts of this model do not fit together: {error}") from error
-        return model
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(cast("dict[str, Any]", super().__getstate__()))
-        network = state.get("network_")
-        if network is not None and any(parameter.device.type != "cpu" for parameter in network.parameters()):
-            state["network_"] = copy.deepcopy(network).cpu()
-        return state
-
-    def _arguments(self, names: Iterable[str]) -> dict[str, Any]:
-        # A grid search hands over NumPy's numbers; below the estimator there are only plain ones.
-        values = {name: getattr(self, name) for name in names}
-        return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
-
-    def _build(self, num_tokens: int, num_classes: int, seed: int) -> SequenceClassifier:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return SequenceClassifier(num_tokens, num_classes, **self._arguments(_MODEL))
-
-    def _fingerprint(self, random_state: int, train: Any, validation: Any) -> dict[str, Any]:
-        names = [name for name in self.get_params() if name not in _FREE_ON_RESUME]
+    def _describe(self) -> dict[str, Any]:
         return {
-            **self._arguments(names),
-            "random_state": random_state,
-            "data": data_digest([train, validation or ((), np.empty(0), None)]),
+            "tokenizer": self.encoder_.to_dict(),
+            "labels": self.classes_.tolist(),
+            "metrics": {"n_truncated": self.n_truncated_},
         }
+
+    def _restore(self, bundle: Bundle) -> nn.Module:
+        self.encoder_ = TextEncoder.from_dict(bundle.tokenizer)
+        self.classes_ = np.array(bundle.labels)
+        self.n_truncated_ = bundle.metrics["n_truncated"]
+        return self._build(self.encoder_.num_tokens, len(self.classes_))
+
+    def _build(self, num_tokens: int, num_classes: int) -> SequenceClassifier:
+        return SequenceClassifier(num_tokens, num_classes, **self._arguments(_MODEL))

@@ -1,0 +1,272 @@
+"""What estimators of a recurrent network share: the course of a fit, the bundle, the pickle."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from tidegate.deploy.bundle import Bundle, installed_versions, load_bundle, save_bundle
+from tidegate.errors import BundleError
+from tidegate.estimators.base import check_training_arguments, resolve_device, resolve_seed, resolve_verbose
+
+if TYPE_CHECKING:
+    from tidegate.training.fit import BatchSource
+
+__all__ = ["TEXT", "TRAINING", "FitPlan", "NeuralEstimator", "seeded"]
+
+# The estimator's arguments that `TextEncoder.fit_encode` takes, and those of `FitSettings`.
+TEXT = (
+    "tokenizer",
+    "lowercase",
+    "strip_html",
+    "normalization",
+    "max_tokens",
+    "truncation",
+    "max_vocabulary",
+    "min_count",
+)
+TRAINING = ("learning_rate", "weight_decay", "max_epochs", "patience", "monitor", "gradient_clip", "ema_decay")
+# A resumed run may train longer or elsewhere; everything else must be as it was.
+_FREE_ON_RESUME = ("max_epochs", "patience", "device", "verbose", "random_state")
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """Where and from what a fit runs.
+
+    Attributes:
+        device: The device that trains.
+        random_state: The seed of every draw.
+        folder: Where checkpoints go, or None.
+        resume: Whether to go on from the checkpoints there.
+    """
+
+    device: str
+    random_state: int
+    folder: Path | None
+    resume: bool
+
+
+class NeuralEstimator(BaseEstimator):
+    """Base of the estimators that train a network on Lightning and keep it in a bundle.
+
+    A subclass names its bundle's ``kind``, stores its arguments in ``__init__`` and gives `_describe` and `_restore`.
+    Its ``fit`` reads its data between `_plan` and `_train`::
+
+        plan = self._plan(run_folder, resume)  # arguments checked; device, seed, folder
+        network = seeded(derive_seed(plan.random_state, "weights"), lambda: MyNetwork(...))
+        self._train(plan, network, train, validation, data=digest, seconds=encode_seconds, fitted={"classes_": classes})
+
+    Attributes:
+        network_: The fitted ``torch.nn.Module``.
+        history_: One dict an epoch.
+        best_epoch_: The epoch whose weights are kept, counted from 1.
+        random_state_: The seed in use.
+        timing_: Seconds of the steps of the fit.
+    """
+
+    kind: ClassVar[str]
+    random_state: Any
+    device: str
+    verbose: bool | None
+    network_: Any
+    history_: list[dict[str, Any]]
+    best_epoch_: int
+    random_state_: Any
+    timing_: dict[str, float]
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = True
+        return tags
+
+    # --- what a subclass gives
+
+    def _describe(self) -> dict[str, Any]:
+        """The fields ``tokenizer``, ``labels`` and ``metrics`` of the bundle; of the metrics those that are its own."""
+        raise NotImplementedError
+
+    def _restore(self, bundle: Bundle) -> nn.Module:
+        """Set from a bundle the fitted attributes that `_describe` put there; return the network, of any weights."""
+        raise NotImplementedError
+
+    # --- fitting
+
+    def _plan(self, run_folder: str | os.PathLike[str] | None, resume: bool) -> FitPlan:
+        """Check the arguments that all of these estimators have, and settle device, seed and folder.
+
+        Raises:
+            ValueError: An argument is out of range, or there is nothing to resume from.
+        """
+        # Lightning takes seconds to import, and a fitted model does without it.
+        from tidegate.training.checkpoints import CheckpointFolder
+
+        check_training_arguments(self)
+        if resume and run_folder is None:
+            raise ValueError("resume=True needs run_folder, the folder of the run to go on with")
+        device, folder = resolve_device(self.device), None if run_folder is None else Path(run_folder)
+        stored = CheckpointFolder(folder).random_state() if resume and folder and self.random_state is None else None
+        return FitPlan(device, resolve_seed(self.random_state) if stored is None else stored, folder, resume)
+
+    def _train(
+        self,
+        plan: FitPlan,
+        network: nn.Module,
+        train: BatchSource,
+        validation: BatchSource | None,
+        *,
+        data: str,
+        seconds: float,
+        fitted: Mapping[str, Any],
+    ) -> None:
+        """Train a network and become the fitted estimator.
+
+        Args:
+            plan: As `_plan` gave it.
+            network: What to train; it moves to the plan's device.
+            train: Batches to learn from.
+            validation: Batches that choose the epoch, or None.
+            data: The digest of the data, which a resumed run must share.
+            seconds: What encoding the data took.
+            fitted: The attributes of the subclass, set once there is a network to go with them.
+
+        Raises:
+            TidegateError: A checkpoint cannot be written or read, or belongs to another run; or training diverged.
+            KeyboardInterrupt: Ctrl-C; where an epoch was finished, the estimator is fitted with the best one so far.
+        """
+        from tidegate.training.fit import FitSettings, fit
+
+        settings = FitSettings(
+            **self._arguments(TRAINING),
+            random_state=plan.random_state,
+            device=plan.device,
+            verbose=resolve_verbose(self.verbose),
+        )
+        names = [name for name in self.get_params() if name not in _FREE_ON_RESUME]
+        fingerprint = {**self._arguments(names), "random_state": plan.random_state, "data": data}
+        started = time.perf_counter()
+        result = fit(
+            network.to(plan.device),
+            train,
+            validation,
+            settings,
+            run_folder=plan.folder,
+            resume=plan.resume,
+            fingerprint=fingerprint,
+        )
+        vars(self).update(fitted)
+        self.network_ = network.eval()
+        self.history_ = result.history
+        self.best_epoch_ = result.best_epoch
+        self.random_state_ = plan.random_state
+        self.timing_ = {"encode": seconds, "train": time.perf_counter() - started}
+        if result.interrupted:
+            raise KeyboardInterrupt
+
+    def _arguments(self, names: Iterable[str]) -> dict[str, Any]:
+        """Arguments by name; a grid search hands over NumPy's numbers, and below the estimator there are plain ones."""
+        values = {name: getattr(self, name) for name in names}
+        return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+
+    def _ready_network(self) -> tuple[Any, str]:
+        """The fitted network in evaluation on the estimator's device, and that device.
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+        """
+        check_is_fitted(self)
+        device = resolve_device(self.device)
+        return self.network_.to(device).eval(), device
+
+    # --- the bundle
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the fitted model to one file, by convention ``NAME.tg``; :meth:`load` gives it back.
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+            BundleError: The file cannot be written.
+        """
+        return save_bundle(path, self.to_bundle())
+
+    def to_bundle(self) -> Bundle:
+        """The fitted model as plain values.
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+        """
+        check_is_fitted(self)
+        # The device is a matter of the machine that loads the model, not of the one that trained it.
+        config = {**self._arguments(self.get_params()), "random_state": self.random_state_, "device": "auto"}
+        parts = self._describe()
+        own = {"history": self.history_, "best_epoch": self.best_epoch_, "timing": self.timing_}
+        return Bundle(
+            kind=self.kind,
+            config=config,
+            tokenizer=parts["tokenizer"],
+            labels=parts["labels"],
+            metrics={**own, **parts["metrics"]},
+            weights={name: tensor.cpu().numpy() for name, tensor in self.network_.state_dict().items()},
+            versions=installed_versions(),
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """The fitted estimator that :meth:`save` wrote.
+
+        Raises:
+            BundleError: The file is missing, damaged, or holds another kind of model.
+        """
+        return cls.from_bundle(load_bundle(path), path)
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle, path: str | os.PathLike[str]) -> Self:
+        """The fitted estimator that a bundle describes; `path` names it in errors.
+
+        Raises:
+            BundleError: The bundle holds another kind of model, or its parts do not fit together.
+        """
+        if bundle.kind != cls.kind:
+            raise BundleError(f"{path}: expected a model of the kind {cls.kind}, found {bundle.kind!r}")
+        try:
+            model = cls(**bundle.config)
+            network = seeded(0, lambda: model._restore(bundle))
+            network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in bundle.weights.items()})
+            model.network_ = network.eval()
+            model.history_ = bundle.metrics["history"]
+            model.best_epoch_ = bundle.metrics["best_epoch"]
+            model.timing_ = bundle.metrics["timing"]
+            model.random_state_ = model.random_state
+        except (TypeError, ValueError, KeyError, RuntimeError) as error:
+            raise BundleError(f"{path}: the parts of this model do not fit together: {error}") from error
+        return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(cast("dict[str, Any]", super().__getstate__()))
+        network = state.get("network_")
+        if network is not None and any(parameter.device.type != "cpu" for parameter in network.parameters()):
+            state["network_"] = copy.deepcopy(network).cpu()
+        return state
+
+
+def seeded(seed: int, build: Callable[[], Network]) -> Network:
+    """What `build` makes while torch's generator on the CPU is seeded; the generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
