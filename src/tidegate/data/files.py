@@ -75,10 +75,8 @@ def open_text(
         raise DataError(
             f"errors={errors!r}: expected one of {', '.join(_ERROR_HANDLERS)}.{nearest(errors, _ERROR_HANDLERS)}"
         )
-    if existing(path).is_dir():
-        raise DataError(f"{path}: expected a file, found a folder")
     try:
-        with _open_bytes(path) as raw, io.TextIOWrapper(raw, encoding, errors, newline=newline) as stream:
+        with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding, errors, newline=newline) as stream:
             yield stream
     except UnicodeDecodeError:
         raise DataError(_describe_bad_bytes(path, encoding)) from None
@@ -87,6 +85,20 @@ def open_text(
             f"{path}: expected {encoding.upper()} text: {error}; if the file has no byte order mark, pass "
             f"encoding='{encoding}-le', else the encoding that it has"
         ) from None
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[BinaryIO]:
+    """Open a file's bytes for reading, decompressed by its ending (.gz, .xz, .bz2).
+
+    Raises:
+        DataError: The file is missing, a folder, or damaged; also while it is read.
+    """
+    if existing(path).is_dir():
+        raise DataError(f"{path}: expected a file, found a folder")
+    try:
+        with _open_bytes(path) as stream:
+            yield stream
     except _DAMAGED as error:
         raise DataError(
             f"{path}: the compressed file is damaged or cut short ({error}); copy or download it again"
