@@ -281,10 +281,10 @@ def test_ctrl_c_keeps_the_best_so_far_and_resuming_ends_as_an_unbroken_run(
     recipe = load_recipe(folder / "tiny.yaml", overrides=["training.max_epochs=3"])
     whole = jobs.train(recipe, out=tmp_path / "whole")
 
-    from tidegate.training.fit import _Module
+    from tidegate.training.module import NetworkModule
 
     steps = 0
-    training_step = _Module.training_step
+    training_step = NetworkModule.training_step
 
     def interrupt_in_the_second_epoch(self: Any, *args: Any) -> Any:
         nonlocal steps
@@ -294,7 +294,7 @@ def test_ctrl_c_keeps_the_best_so_far_and_resuming_ends_as_an_unbroken_run(
         return training_step(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Module, "training_step", interrupt_in_the_second_epoch)
+        patch.setattr(NetworkModule, "training_step", interrupt_in_the_second_epoch)
         broken = jobs.train(recipe, out=tmp_path / "broken")
     assert broken.interrupted
     assert (broken.epochs, broken.best_epoch) == (1, 1)

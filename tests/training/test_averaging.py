@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tidegate.training.averaging import WeightAverage
+from tidegate.training.averaging import TriggeredAverage, WeightAverage, averaged_weights
 from tidegate.training.fit import FitResult, fit
 from training.test_fit import Interrupting, assert_same, train
 from training.toy import toy_batches, toy_network, toy_settings
@@ -91,3 +91,62 @@ def test_ctrl_c_keeps_the_best_average() -> None:
     assert result.interrupted
     expected = train(max_epochs=3, ema_decay=0.9)
     assert_same((network, FitResult(result.history, result.best_epoch, False)), expected)
+
+
+class Steps:
+    """As much of a trainer as an average asks for."""
+
+    global_step = 0
+
+
+def test_averaged_sgd_averages_all_weights_since_validation_stood_still() -> None:
+    network, trainer = torch.nn.Linear(1, 1), Steps()
+    average = TriggeredAverage(network, trigger=2)
+
+    def epoch(weights: list[float], score: float) -> float:
+        """Two steps and a judgement; returns the weight that validation saw."""
+        for weight in weights:
+            trainer.global_step += 1
+            torch.nn.init.constant_(network.weight, weight)
+            for _ in range(2):  # the second time for a batch that is only accumulated
+                average.on_train_batch_end(trainer, None, None, None, 0)  # pyright: ignore[reportArgumentType]
+        average.on_validation_epoch_start(trainer, None)  # pyright: ignore[reportArgumentType]
+        seen = network.weight.item()
+        average.on_validation_epoch_end(trainer, None)  # pyright: ignore[reportArgumentType]
+        assert network.weight.item() == weights[-1]
+        assert average.weights["weight"].item() == pytest.approx(seen)
+        average.after_epoch(score)
+        return seen
+
+    assert epoch([1, 2], 0.5) == 2
+    assert epoch([3, 4], 0.4) == 4  # worse, but one of the last two may be
+    assert epoch([5, 6], 0.6) == 6
+    assert not average.started
+    assert epoch([7, 8], 0.5) == 8
+    assert average.started  # no better than the best of those before the last two
+    assert averaged_weights({"callbacks": {average.state_key: average.state_dict()}}) is None
+    assert epoch([10, 20], 0.9) == 15
+    copy = TriggeredAverage(torch.nn.Linear(1, 1), trigger=2)
+    copy.load_state_dict(average.state_dict())
+    assert (copy.started, copy.scores) == (True, [0.5, 0.4, 0.6, 0.5, 0.9])
+    assert copy.weights["weight"].item() == 15
+    assert epoch([30, 40], 0.1) == 25
+    kept = averaged_weights({"callbacks": {average.state_key: average.state_dict()}})
+    assert kept is not None and kept["weight"].item() == 25
+
+
+@pytest.mark.parametrize("stopped_in", [2, 5])
+def test_averaged_sgd_resumes_as_it_was(stopped_in: int, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"optimizer": "asgd", "average_trigger": 1, "learning_rate": 2.0, "monitor": "loss"}
+    changes["max_epochs"] = 7
+    unbroken = train(**changes)
+    losses = [entry["validation_loss"] for entry in unbroken[1].history]
+    assert any(loss >= min(losses[:place]) for place, loss in enumerate(losses[:-1]) if place)  # it was triggered
+
+    def fail() -> None:
+        raise RuntimeError("the machine is gone")
+
+    broken = Interrupting(toy_batches(), stopped_in, fail)
+    with pytest.raises(RuntimeError, match="the machine is gone"):
+        fit(toy_network(), broken, toy_batches(30, 1, shuffle=False), toy_settings(**changes), run_folder=tmp_path)
+    assert_same(train(toy_network(seed=5), run_folder=tmp_path, resume=True, **changes), unbroken)

@@ -241,8 +241,14 @@ def test_divergence_in_the_first_epoch_is_an_error_with_a_cure() -> None:
     network = toy_network()
     with torch.no_grad():
         network.head.projection.weight.fill_(math.nan)
-    with pytest.raises(TidegateError, match=r"diverged in epoch 1: the training loss is nan; lower learning_rate"):
+    with pytest.raises(TidegateError, match=r"diverged in epoch 1: the training loss is nan at batch 1") as caught:
         train(network)
+    message = str(caught.value)
+    first = next(toy_batches().epoch(0))
+    assert f"(rows {', '.join(map(str, first.origin.tolist()[:8]))} and 8 more; {first.num_values} tokens)" in message
+    assert (
+        "none, it is the first step; not finite are the weights head.projection.weight. Lower learning_rate" in message
+    )
 
 
 def test_divergence_later_keeps_the_best_epoch_and_warns() -> None:
@@ -254,9 +260,25 @@ def test_divergence_later_keeps_the_best_epoch_and_warns() -> None:
 
     with pytest.warns(UserWarning, match="diverged in epoch 3"):
         result = fit(network, Interrupting(toy_batches(), 2, poison), toy_batches(30, 1, shuffle=False), toy_settings())
-    assert len(result.history) == 3
+    assert len(result.history) == 2  # the epoch that broke off is none
     assert result.best_epoch <= 2
     assert all(tensor.isfinite().all() for tensor in network.state_dict().values())
+
+
+def test_divergence_names_the_gradients_of_the_step_before_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    network, norms = toy_network(), {}
+
+    def poison() -> None:
+        norms.update({name: float(p.grad.norm()) for name, p in network.named_parameters() if p.grad is not None})
+        with torch.no_grad():
+            network.head.projection.bias.fill_(math.inf)
+
+    validation = toy_batches(30, 1, shuffle=False)
+    with pytest.warns(UserWarning, match="at batch 3 ") as caught:
+        fit(network, Interrupting(toy_batches(), 2, poison), validation, toy_settings(), run_folder=tmp_path)
+    name, largest = max(norms.items(), key=lambda item: item[1])
+    assert f"Gradient norms of the step before: {name} {largest:.3g}, " in str(caught[0].message)
+    assert_same(train(toy_network(seed=5), run_folder=tmp_path, resume=True), train())
 
 
 def test_training_is_quiet_and_leaves_logging_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-__all__ = ["WeightAverage", "averaged_weights"]
+__all__ = ["TriggeredAverage", "WeightAverage", "averaged_weights"]
 
 _STATE_KEY = "tidegate-average"
 
@@ -33,6 +33,7 @@ class WeightAverage(lightning.Callback):
 
         self.network = network
         self.average = AveragedModel(network, multi_avg_fn=update)
+        self._steps = -1
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -60,8 +61,13 @@ class WeightAverage(lightning.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Take the weights of a step into the average."""
-        self.average.update_parameters(self.network)
+        """Take the weights of a step into the average; a batch that is only accumulated is none."""
+        if trainer.global_step != self._steps:
+            self._steps = trainer.global_step
+            self.average.update_parameters(self.network)
+
+    def after_epoch(self, score: float) -> None:
+        """An epoch was judged; higher is better."""
 
     def on_validation_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Let the network hold the average."""
@@ -79,8 +85,72 @@ class WeightAverage(lightning.Callback):
                 weight.copy_(held)
 
 
+class TriggeredAverage(WeightAverage):
+    """The mean of all weights since validation stood still: averaged SGD as AWD-LSTM has it (Merity et al. 2018).
+
+    Averaging starts after the first epoch that is no better than the best one before the last `trigger` ones; until
+    then the network keeps its own weights.
+
+    Args:
+        network: What is averaged.
+        trigger: Epochs that may pass without improvement.
+    """
+
+    def __init__(self, network: nn.Module, trigger: int) -> None:
+        self.network = network
+        self.average = AveragedModel(network)
+        self.trigger = trigger
+        self.scores: list[float] = []
+        self.started = False
+        self._steps = -1
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The averages, or before there are any the weights of the network."""
+        return super().weights if self._any else self.network.state_dict()
+
+    @property
+    def _any(self) -> bool:
+        return bool(self.average.n_averaged)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averages and what started them, for a checkpoint."""
+        return {"scores": self.scores, "started": self.started, **(self.average.state_dict() if self._any else {})}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the averages of a checkpoint."""
+        averages = dict(state_dict)
+        self.scores, self.started = list(averages.pop("scores")), averages.pop("started")
+        if averages:
+            self.average.load_state_dict(averages)
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Take the weights of a step into the average, once it has started."""
+        if self.started:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def after_epoch(self, score: float) -> None:
+        """Start the average where validation stands still."""
+        earlier = self.scores[: -self.trigger]
+        self.started = self.started or bool(earlier and score <= max(earlier))
+        self.scores.append(score)
+
+    def _swap(self) -> None:
+        if self._any:
+            super()._swap()
+
+
 def averaged_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor] | None:
     """The averages by the names of the network's weights in a checkpoint; None where nothing was averaged."""
     state = checkpoint["callbacks"].get(_STATE_KEY)
     prefix = "module."
-    return state and {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    if not state or "n_averaged" not in state:
+        return None
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
