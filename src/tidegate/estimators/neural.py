@@ -180,9 +180,8 @@ class NeuralEstimator(BaseEstimator):
             raise KeyboardInterrupt
 
     def _arguments(self, names: Iterable[str]) -> dict[str, Any]:
-        """Arguments by name; a grid search hands over NumPy's numbers, and below the estimator there are plain ones."""
-        values = {name: getattr(self, name) for name in names}
-        return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+        """Arguments by name, as plain values: a grid search hands over NumPy's numbers, and users hand over paths."""
+        return {name: _plain(getattr(self, name)) for name in names}
 
     def _ready_network(self) -> tuple[Any, str]:
         """The fitted network in evaluation on the estimator's device, and that device.
@@ -263,6 +262,14 @@ class NeuralEstimator(BaseEstimator):
         if network is not None and any(parameter.device.type != "cpu" for parameter in network.parameters()):
             state["network_"] = copy.deepcopy(network).cpu()
         return state
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def seeded(seed: int, build: Callable[[], Network]) -> Network:
