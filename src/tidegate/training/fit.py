@@ -167,6 +167,9 @@ class _Module(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         self.epoch_started = time.perf_counter()
         self.train_sums, self.tokens = None, 0
+        # A network may train its parts from different epochs on.
+        if callable(begin_epoch := getattr(self.network, "begin_epoch", None)):
+            begin_epoch(self.current_epoch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         _seed(self.device, derive_seed(self.settings.random_state, "step", self.current_epoch, batch_idx))
