@@ -34,7 +34,11 @@ from tidegate.training.progress import Progress, epoch_line
 __all__ = ["BatchSource", "FitResult", "FitSettings", "Trainable", "fit"]
 
 _log = logging.getLogger(__name__)
-_MONITORS = {"accuracy": ("validation_accuracy", 1.0), "loss": ("validation_loss", -1.0)}
+_MONITORS = {
+    "accuracy": ("validation_accuracy", 1.0),
+    "loss": ("validation_loss", -1.0),
+    "f1": ("validation_f1", 1.0),
+}
 
 
 class Trainable(Protocol):
@@ -68,7 +72,7 @@ class FitSettings:
         weight_decay: Decoupled weight decay of AdamW.
         max_epochs: Epochs at most.
         patience: Epochs without a better `monitor` before training stops.
-        monitor: The validation metric that chooses the epoch: ``"accuracy"`` or ``"loss"``.
+        monitor: The validation metric that chooses the epoch: ``"accuracy"``, ``"loss"`` or ``"f1"``.
         gradient_clip: Largest norm of the gradient, or None.
         ema_decay: Decay of the moving average of the weights, in (0, 1), which is then what validation judges and what
             is kept; None keeps the weights of the last step.
@@ -95,7 +99,8 @@ class FitResult:
 
     Attributes:
         history: One dict a finished epoch: ``epoch`` (from 1), ``train_loss``, ``validation_loss`` and
-            ``validation_accuracy`` (None without validation data), ``tokens_per_second``, ``seconds``.
+            ``validation_accuracy`` (None without validation data), ``validation_`` with the name of whatever else the
+            network measures, ``tokens_per_second``, ``seconds``.
         best_epoch: The epoch whose weights the network holds now, from 1.
         interrupted: Whether Ctrl-C ended training.
     """
@@ -201,6 +206,7 @@ class _Module(lightning.LightningModule):
             "train_loss": train_loss,
             "validation_loss": measured.get("loss"),
             "validation_accuracy": measured.get("accuracy"),
+            **{f"validation_{name}": value for name, value in measured.items() if name not in ("loss", "accuracy")},
             "tokens_per_second": self.tokens / max(self.train_seconds, 1e-9),
             "seconds": time.perf_counter() - self.epoch_started,
         }
@@ -289,7 +295,7 @@ class _Selection(lightning.Callback):
     def _score(self, entry: dict[str, Any]) -> float:
         name, sign = _MONITORS[self.settings.monitor]
         # Without validation data nothing can be chosen, and the last epoch is the best one.
-        value = entry["epoch"] if entry[name] is None else sign * entry[name]
+        value = entry["epoch"] if entry.get(name) is None else sign * entry[name]
         return value if math.isfinite(value) else -math.inf
 
 
