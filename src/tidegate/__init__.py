@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tidegate.estimators.loading import load as load
+    from tidegate.estimators.sequence_tagger import SequenceTagger as SequenceTagger
     from tidegate.estimators.text_classifier import TextClassifier as TextClassifier
     from tidegate.layers.crf import CRF as CRF
     from tidegate.layers.recurrent import GRU as GRU
@@ -22,12 +23,13 @@ _HOMES = {
     "GRU": "tidegate.layers.recurrent",
     "LSTM": "tidegate.layers.recurrent",
     "RNN": "tidegate.layers.recurrent",
+    "SequenceTagger": "tidegate.estimators.sequence_tagger",
     "TextClassifier": "tidegate.estimators.text_classifier",
     "load": "tidegate.estimators.loading",
     "replace_": "tidegate.layers.replace",
 }
 
-__all__ = ["CRF", "GRU", "LSTM", "RNN", "TextClassifier", "__version__", "load", "replace_"]
+__all__ = ["CRF", "GRU", "LSTM", "RNN", "SequenceTagger", "TextClassifier", "__version__", "load", "replace_"]
 
 
 def __getattr__(name: str) -> Any:
