@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tidegate.estimators.linear_text_classifier import LinearTextClassifier as LinearTextClassifier
     from tidegate.estimators.loading import load as load
     from tidegate.estimators.sequence_tagger import SequenceTagger as SequenceTagger
     from tidegate.estimators.text_classifier import TextClassifier as TextClassifier
@@ -26,6 +27,7 @@ _HOMES = {
     "GRU": "tidegate.layers.recurrent",
     "LRU": "tidegate.layers.lru",
     "LSTM": "tidegate.layers.recurrent",
+    "LinearTextClassifier": "tidegate.estimators.linear_text_classifier",
     "MinGRU": "tidegate.layers.minimal",
     "MinLSTM": "tidegate.layers.minimal",
     "RNN": "tidegate.layers.recurrent",
@@ -41,6 +43,7 @@ __all__ = [
     "LRU",
     "LSTM",
     "RNN",
+    "LinearTextClassifier",
     "MinGRU",
     "MinLSTM",
     "SequenceTagger",

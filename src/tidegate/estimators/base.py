@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 import sys
 from collections.abc import Iterable, Sequence
@@ -25,6 +26,7 @@ __all__ = [
     "check_validation",
     "check_vector_arguments",
     "data_digest",
+    "plain_value",
     "resolve_device",
     "resolve_seed",
     "resolve_verbose",
@@ -222,6 +224,15 @@ def stratified_split(targets: np.ndarray, fraction: float, seed: int) -> tuple[n
         chosen.append(rows[: min(wanted, len(rows) - 1)])
     validation = np.sort(np.concatenate(chosen))
     return np.setdiff1d(np.arange(len(targets)), validation), validation
+
+
+def plain_value(value: Any) -> Any:
+    """An argument as JSON holds it: NumPy's numbers become Python's, paths texts, tuples lists."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, (tuple, list)):
+        return [plain_value(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def resolve_seed(random_state: Any) -> int:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
-import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
@@ -19,7 +18,13 @@ from torch import nn
 
 from tidegate.deploy.bundle import Bundle, installed_versions, load_bundle, save_bundle
 from tidegate.errors import BundleError
-from tidegate.estimators.base import check_training_arguments, resolve_device, resolve_seed, resolve_verbose
+from tidegate.estimators.base import (
+    check_training_arguments,
+    plain_value,
+    resolve_device,
+    resolve_seed,
+    resolve_verbose,
+)
 
 if TYPE_CHECKING:
     from tidegate.training.fit import BatchSource
@@ -181,7 +186,7 @@ class NeuralEstimator(BaseEstimator):
 
     def _arguments(self, names: Iterable[str]) -> dict[str, Any]:
         """Arguments by name, as plain values: a grid search hands over NumPy's numbers, and users hand over paths."""
-        return {name: _plain(getattr(self, name)) for name in names}
+        return {name: plain_value(getattr(self, name)) for name in names}
 
     def _ready_network(self) -> tuple[Any, str]:
         """The fitted network in evaluation on the estimator's device, and that device.
@@ -262,14 +267,6 @@ class NeuralEstimator(BaseEstimator):
         if network is not None and any(parameter.device.type != "cpu" for parameter in network.parameters()):
             state["network_"] = copy.deepcopy(network).cpu()
         return state
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def seeded(seed: int, build: Callable[[], Network]) -> Network:
