@@ -53,7 +53,7 @@ def measure(name: str, cell: str, option: str, batch: int, threads: int, repeats
         zoneout_h=masks["zoneout_h"].flatten(0, 1) if "zoneout_h" in masks else None,
         zoneout_c=masks["zoneout_c"].flatten(0, 1) if "zoneout_c" in masks else None,
     )
-    given._options = lambda values, ragged: prepared
+    given._options = lambda *_: prepared
     x = torch.randn(STEPS, batch, HIDDEN).requires_grad_()
 
     def train(run: Any, module: Any) -> Any:

@@ -6,9 +6,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tidegate.estimators.linear_text_classifier import LinearTextClassifier as LinearTextClassifier
     from tidegate.estimators.loading import load as load
+    from tidegate.estimators.sequence_tagger import SequenceTagger as SequenceTagger
     from tidegate.estimators.text_classifier import TextClassifier as TextClassifier
     from tidegate.layers.crf import CRF as CRF
+    from tidegate.layers.lru import LRU as LRU
+    from tidegate.layers.minimal import MinGRU as MinGRU
+    from tidegate.layers.minimal import MinLSTM as MinLSTM
     from tidegate.layers.recurrent import GRU as GRU
     from tidegate.layers.recurrent import LSTM as LSTM
     from tidegate.layers.recurrent import RNN as RNN
@@ -20,14 +25,33 @@ __version__ = "0.1.0"
 _HOMES = {
     "CRF": "tidegate.layers.crf",
     "GRU": "tidegate.layers.recurrent",
+    "LRU": "tidegate.layers.lru",
     "LSTM": "tidegate.layers.recurrent",
+    "LinearTextClassifier": "tidegate.estimators.linear_text_classifier",
+    "MinGRU": "tidegate.layers.minimal",
+    "MinLSTM": "tidegate.layers.minimal",
     "RNN": "tidegate.layers.recurrent",
+    "SequenceTagger": "tidegate.estimators.sequence_tagger",
     "TextClassifier": "tidegate.estimators.text_classifier",
     "load": "tidegate.estimators.loading",
     "replace_": "tidegate.layers.replace",
 }
 
-__all__ = ["CRF", "GRU", "LSTM", "RNN", "TextClassifier", "__version__", "load", "replace_"]
+__all__ = [
+    "CRF",
+    "GRU",
+    "LRU",
+    "LSTM",
+    "RNN",
+    "LinearTextClassifier",
+    "MinGRU",
+    "MinLSTM",
+    "SequenceTagger",
+    "TextClassifier",
+    "__version__",
+    "load",
+    "replace_",
+]
 
 
 def __getattr__(name: str) -> Any:

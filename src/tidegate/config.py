@@ -50,8 +50,11 @@ class Recipe:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The estimator's arguments that the recipe sets."""
-        return {**self.sections.text, **self.sections.model, **self.sections.training}
+        """The estimator's arguments that the recipe sets; paths among them are full ones."""
+        arguments: dict[str, Any] = {**self.sections.text, **self.sections.model, **self.sections.training}
+        if arguments.get("vectors") is not None:
+            arguments["vectors"] = [str((self.data_folder / name).resolve()) for name in arguments["vectors"]]
+        return arguments
 
     @property
     def bundled(self) -> str | None:
@@ -234,13 +237,15 @@ def _data_problems(recipe: Recipe) -> list[str]:
 
 def _missing_files(recipe: Recipe, beside_recipe: bool) -> list[str]:
     problems = []
-    for key in _PATHS:
-        path = recipe.data_path(key)
-        if path is None or recipe.bundled is not None or path.exists():
+    named = {("data", key): recipe.data_path(key) for key in _PATHS if recipe.bundled is None}
+    vectors = recipe.arguments.get("vectors") or []
+    named |= {("model", "vectors", place): Path(name) for place, name in enumerate(vectors)}
+    for keys, path in named.items():
+        if path is None or path.exists():
             continue
         siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
         problems.append(
-            f"{recipe.document.place(('data', key))}: data.{key}: expected a file or folder, found none at {path}."
+            f"{recipe.document.place(keys)}: {'.'.join(keys[:2])}: expected a file or folder, found none at {path}."
             f"{nearest(path.name, siblings)} Paths are relative to "
             + (
                 f"the recipe ({recipe.data_folder}); --data-dir names another folder."

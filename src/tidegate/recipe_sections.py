@@ -49,13 +49,19 @@ class Text(TypedDict, total=False):
     min_count: Count
 
 
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 class Model(TypedDict, total=False):
     """What the network is."""
 
     __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
     cell: Literal["gru", "lstm", "rnn"]
-    embedding_size: Count
+    embedding_size: Count | None
     embedding_init: Literal["normal", "cooccurrence"]
+    vectors: Annotated[list[str], Field(min_length=1), BeforeValidator(_listed)] | None
+    tune_vectors_after: Annotated[int, Field(ge=0)] | None
     hidden_size: Count
     num_layers: Count
     bidirectional: bool

@@ -22,6 +22,8 @@ from tidegate.estimators import text_classifier
 from tidegate.estimators.loading import load
 from tidegate.estimators.text_classifier import TextClassifier
 from tidegate.features.cooccurrence import cooccurrence_vectors
+from tidegate.features.vector_files import write_vectors
+from tidegate.features.vectors import WordVectors
 
 GOOD = ["great", "lovely", "moving", "clever", "funny", "warm", "bright", "superb"]
 BAD = ["dull", "awful", "boring", "stale", "weak", "cold", "empty", "dreadful"]
@@ -79,11 +81,14 @@ def test_every_cell_with_every_pooling_learns(cell: str, pooling: str) -> None:
     assert model.score(texts, labels) > 0.9
 
 
-def test_every_argument_is_used() -> None:
+def test_every_argument_is_used(tmp_path: Path) -> None:
     """An argument that changed nothing would leave the fitted probabilities as they are."""
     texts = [*X, "GREAT lovely<br/>film", "dull  naïve ﬁlm"]
     labels = [*Y, "positive", "negative"]
     long = " ".join([*BAD, *GOOD] * 2)
+    words = (*GOOD, *BAD)
+    numbers = np.random.default_rng(0).normal(size=(len(words), 12)).astype(np.float32)
+    vectors = write_vectors(tmp_path / "v.txt", WordVectors(words, numbers))
 
     def outcome(**changes: Any) -> np.ndarray:
         model = make(**{"max_epochs": 2, "max_tokens": 8, **changes}).fit(texts, labels)
@@ -103,6 +108,7 @@ def test_every_argument_is_used() -> None:
         "cell": "lstm",
         "embedding_size": 13,
         "embedding_init": "cooccurrence",
+        "vectors": str(vectors),
         "hidden_size": 9,
         "num_layers": 2,
         "bidirectional": False,
@@ -121,7 +127,7 @@ def test_every_argument_is_used() -> None:
         "random_state": 1,
     }
     # These do not act on two epochs of this data; test_fit and the tests below hold them.
-    elsewhere = {"patience", "monitor", "device", "verbose"}
+    elsewhere = {"patience", "monitor", "device", "verbose", "tune_vectors_after"}
     assert set(changes) | elsewhere == set(make().get_params())
     for name, value in changes.items():
         assert not np.array_equal(reference, outcome(**{name: value})), name

@@ -104,7 +104,7 @@ def test_the_functions_return_what_they_say():
     for cell, function in FUNCTIONS.items():
         given = arguments(cell, option="zoneout", directions=2)
         output, last, gates = function(**given, return_gates=True)
-        assert gates.shape == (5, 2, {"gru": 3, "lstm": 4, "rnn_tanh": 1}[cell], 4)
+        assert gates.shape == (5, 2, {"gru": 3, "lstm": 5, "rnn_tanh": 1}[cell], 4)
         plain_output, plain_last = function(**given)
         torch.testing.assert_close(plain_output, output)
         torch.testing.assert_close(plain_last, last)

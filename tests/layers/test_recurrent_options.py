@@ -106,7 +106,7 @@ def test_learned_initial_states_are_where_no_state_is_given(name):
     x = torch.randn(5, 3, 3)
     assert torch.equal(layer(x)[0], plain(x)[0])  # they start at zero
     suffixes = ["l0", "l0_reverse", "l1", "l1_reverse"]
-    learned = [[getattr(layer, f"{kind}_{s}") for s in suffixes] for kind in layer._state_sizes()]
+    learned = [[getattr(layer, f"{kind}_{s}") for s in suffixes] for kind in layer._states.sizes]
     with torch.no_grad():
         for parameter in (p for group in learned for p in group):
             parameter.normal_()

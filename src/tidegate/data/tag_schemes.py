@@ -19,6 +19,7 @@ __all__ = [
     "illegal_places",
     "recognise_scheme",
     "repair_tags",
+    "segment_tables",
     "spans_of",
     "split_tag",
     "tags_of",
@@ -107,11 +108,9 @@ def spans_of(tags: Sequence[str]) -> list[Span]:
     start, before = 0, ("O", "")
     for place, tag in enumerate(tags):
         letter, kind = split_tag(tag)
-        inside = before[0] != "O"
-        if inside and (letter in "OBS" or before[0] in "ES" or kind != before[1]):
+        if _ends(before, (letter, kind)):
             spans.append(Span(start, place, before[1]))
-            inside = False
-        if letter != "O" and not inside:
+        if _begins(before, (letter, kind)):
             start = place
         before = (letter, kind)
     if before[0] != "O":
@@ -214,6 +213,21 @@ def transition_masks(tags: Sequence[str], scheme: str) -> tuple[np.ndarray, np.n
     return follow.reshape(len(tags), len(tags)), first, last
 
 
+def segment_tables(tags: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `spans_of` sees, as tables over the numbers of tags; K, one past the last, is outside the sentence.
+
+    Returns:
+        ``begins [K + 1, K + 1]`` (a segment begins at the second tag after the first), ``ends [K + 1, K + 1]`` (one
+        ends between the first and the second), and ``types [K]``, the number of each tag's type.
+    """
+    parts = [*(split_tag(tag) for tag in tags), ("O", "")]
+    size = len(parts)
+    begins = np.array([[_begins(before, after) for after in parts] for before in parts]).reshape(size, size)
+    ends = np.array([[_ends(before, after) for after in parts] for before in parts]).reshape(size, size)
+    kinds = {kind: number for number, kind in enumerate(sorted({kind for _, kind in parts}))}
+    return begins, ends, np.array([kinds[kind] for _, kind in parts[:-1]], dtype=np.int64)
+
+
 def check_scheme(scheme: str) -> None:
     """Refuse what is no scheme.
 
@@ -222,6 +236,14 @@ def check_scheme(scheme: str) -> None:
     """
     if scheme not in SCHEMES:
         raise DataError(f"tag_scheme={scheme!r}: expected one of {', '.join(SCHEMES)}.{nearest(scheme, SCHEMES)}")
+
+
+def _ends(before: tuple[str, str], after: tuple[str, str]) -> bool:
+    return before[0] != "O" and (after[0] in "OBS" or before[0] in "ES" or after[1] != before[1])
+
+
+def _begins(before: tuple[str, str], after: tuple[str, str]) -> bool:
+    return after[0] != "O" and (before[0] == "O" or _ends(before, after))
 
 
 def _allowed(before: tuple[str, str], after: tuple[str, str], scheme: str) -> bool:

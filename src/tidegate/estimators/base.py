@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 import sys
 from collections.abc import Iterable, Sequence
@@ -23,7 +24,9 @@ __all__ = [
     "check_texts",
     "check_training_arguments",
     "check_validation",
+    "check_vector_arguments",
     "data_digest",
+    "plain_value",
     "resolve_device",
     "resolve_seed",
     "resolve_verbose",
@@ -166,9 +169,11 @@ def check_training_arguments(model: Any) -> None:
     """
     for name in ("embedding_size", "hidden_size", "num_layers", "batch_size", "max_epochs", "patience"):
         value = getattr(model, name)
+        if name == "embedding_size" and value is None:
+            continue
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1; found {value!r}")
-    check_choice("monitor", model.monitor, ("accuracy", "loss"))
+    check_choice("monitor", model.monitor, getattr(model, "monitors", ("accuracy", "loss")))
     if not model.learning_rate > 0:
         raise ValueError(f"learning_rate must be above 0; found {model.learning_rate!r}")
     if not model.weight_decay >= 0:
@@ -179,6 +184,21 @@ def check_training_arguments(model: Any) -> None:
         raise ValueError(f"gradient_clip must be above 0, or None; found {model.gradient_clip!r}")
     if model.ema_decay is not None and not 0 < model.ema_decay < 1:
         raise ValueError(f"ema_decay must be between 0 and 1, or None; found {model.ema_decay!r}")
+
+
+def check_vector_arguments(model: Any) -> None:
+    """Check the arguments of an estimator that starts from word vectors: `vectors` and what goes with them.
+
+    Raises:
+        ValueError: An argument is out of range, or has no effect beside the others.
+    """
+    epochs = model.tune_vectors_after
+    if epochs is not None and (not isinstance(epochs, (int, np.integer)) or isinstance(epochs, bool) or epochs < 0):
+        raise ValueError(f"tune_vectors_after must be a whole number of at least 0, or None; found {epochs!r}")
+    if model.vectors is None and epochs != 0:
+        raise ValueError(f"tune_vectors_after={epochs!r} has no effect without vectors; name their file")
+    if model.vectors is not None and model.embedding_init != "normal":
+        raise ValueError(f"embedding_init={model.embedding_init!r} has no effect beside vectors; leave one of them out")
 
 
 def data_digest(parts: Iterable[tuple[Iterable[str], np.ndarray, np.ndarray | None]]) -> str:
@@ -204,6 +224,15 @@ def stratified_split(targets: np.ndarray, fraction: float, seed: int) -> tuple[n
         chosen.append(rows[: min(wanted, len(rows) - 1)])
     validation = np.sort(np.concatenate(chosen))
     return np.setdiff1d(np.arange(len(targets)), validation), validation
+
+
+def plain_value(value: Any) -> Any:
+    """An argument as JSON holds it: NumPy's numbers become Python's, paths texts, tuples lists."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, (tuple, list)):
+        return [plain_value(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def resolve_seed(random_state: Any) -> int:

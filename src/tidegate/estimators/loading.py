@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from tidegate.deploy.bundle import load_bundle
 from tidegate.errors import BundleError
+from tidegate.estimators.linear_text_classifier import LinearTextClassifier
+from tidegate.estimators.sequence_tagger import SequenceTagger
 from tidegate.estimators.text_classifier import TextClassifier
 
 __all__ = ["load"]
 
-_KINDS = {"text-classifier": TextClassifier}
+_KINDS: dict[str, Any] = {kind.kind: kind for kind in (LinearTextClassifier, SequenceTagger, TextClassifier)}
 
 
-def load(path: str | os.PathLike[str]) -> TextClassifier:
+def load(path: str | os.PathLike[str]) -> Any:
     """The fitted estimator in a ``.tg`` file.
 
     Raises:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
-import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
@@ -19,7 +18,13 @@ from torch import nn
 
 from tidegate.deploy.bundle import Bundle, installed_versions, load_bundle, save_bundle
 from tidegate.errors import BundleError
-from tidegate.estimators.base import check_training_arguments, resolve_device, resolve_seed, resolve_verbose
+from tidegate.estimators.base import (
+    check_training_arguments,
+    plain_value,
+    resolve_device,
+    resolve_seed,
+    resolve_verbose,
+)
 
 if TYPE_CHECKING:
     from tidegate.training.fit import BatchSource
@@ -180,9 +185,8 @@ class NeuralEstimator(BaseEstimator):
             raise KeyboardInterrupt
 
     def _arguments(self, names: Iterable[str]) -> dict[str, Any]:
-        """Arguments by name; a grid search hands over NumPy's numbers, and below the estimator there are plain ones."""
-        values = {name: getattr(self, name) for name in names}
-        return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+        """Arguments by name, as plain values: a grid search hands over NumPy's numbers, and users hand over paths."""
+        return {name: plain_value(getattr(self, name)) for name in names}
 
     def _ready_network(self) -> tuple[Any, str]:
         """The fitted network in evaluation on the estimator's device, and that device.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import warnings
@@ -24,11 +25,13 @@ from tidegate.estimators.base import (
     check_data,
     check_texts,
     check_validation,
+    check_vector_arguments,
     data_digest,
     stratified_split,
 )
 from tidegate.estimators.neural import TEXT, NeuralEstimator, seeded
 from tidegate.features.cooccurrence import cooccurrence_vectors
+from tidegate.features.vectors import token_vectors
 from tidegate.heads.classify import SequenceClassifier
 from tidegate.training.batches import EncodedBatches, batches_within
 
@@ -36,7 +39,6 @@ __all__ = ["TextClassifier"]
 
 _MODEL = (
     "cell",
-    "embedding_size",
     "hidden_size",
     "num_layers",
     "bidirectional",
@@ -47,6 +49,8 @@ _MODEL = (
     "label_smoothing",
 )
 EMBEDDING_INITS = ("normal", "cooccurrence")
+_EMBEDDING_SIZE = 128
+_log = logging.getLogger(__name__)
 # Together these keep a prediction batch within some tens of megabytes.
 _PREDICT_ROWS, _PREDICT_TOKENS = 256, 16384
 
@@ -67,9 +71,13 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
         max_vocabulary: Most tokens that have a vector of their own.
         min_count: Occurrences in the training texts that earn a token its vector.
         cell: ``"gru"``, ``"lstm"`` or ``"rnn"``.
-        embedding_size: Features of a token's vector.
+        embedding_size: Features of a token's vector; None takes those of `vectors`, or 128.
         embedding_init: Where the vectors start: ``"normal"``, drawn at random, or ``"cooccurrence"``, such that tokens
             which stand near the same ones in the training texts begin alike (`features/cooccurrence.py`).
+        vectors: A file of word vectors, or several whose vectors are put side by side, that the tokens' vectors start
+            from (`features/vector_files.py`): GloVe, word2vec, FastText, npz.
+        tune_vectors_after: Epochs for which `vectors` stay as they are before they learn too; 0 lets them learn at
+            once, None never.
         hidden_size: Units of a recurrent layer and direction.
         num_layers: Recurrent layers.
         bidirectional: Whether each layer also reads backwards.
@@ -126,8 +134,10 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
         max_vocabulary: int = 30000,
         min_count: int = 2,
         cell: str = "gru",
-        embedding_size: int = 128,
+        embedding_size: int | None = None,
         embedding_init: str = "normal",
+        vectors: str | Sequence[str] | None = None,
+        tune_vectors_after: int | None = 0,
         hidden_size: int = 128,
         num_layers: int = 1,
         bidirectional: bool = True,
@@ -160,6 +170,8 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
         self.cell = cell
         self.embedding_size = embedding_size
         self.embedding_init = embedding_init
+        self.vectors = vectors
+        self.tune_vectors_after = tune_vectors_after
         self.hidden_size = hidden_size
         self.num_layers = num_layers
         self.bidirectional = bidirectional
@@ -209,6 +221,7 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
         """
         plan = self._plan(run_folder, resume)
         check_choice("embedding_init", self.embedding_init, EMBEDDING_INITS)
+        check_vector_arguments(self)
         random_state = plan.random_state
         texts, labels, weights = check_data(X, y, sample_weight)
         classes, targets = np.unique(labels, return_inverse=True)
@@ -245,11 +258,19 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
             else:
                 token_lengths["validation"] = held.lengths
             validation_batches = EncodedBatches(held.ids, held_targets, held_weights, shuffle=False, **batching)
+        embedding_size, given = self.embedding_size or _EMBEDDING_SIZE, None
+        if self.vectors is not None:
+            seed = derive_seed(random_state, "vectors")
+            given = token_vectors(encoder.vocabulary.tokens, self.vectors, size=self.embedding_size, random_state=seed)
+            embedding_size = given.vectors.shape[1]
+            _log.info(given.describe())
         seed = derive_seed(random_state, "weights")
-        network = seeded(seed, lambda: self._build(encoder.num_tokens, len(classes)))
-        if self.embedding_init == "cooccurrence":
+        network = seeded(seed, lambda: self._build(encoder.num_tokens, len(classes), embedding_size))
+        if given is not None:
+            network.embedding.start_from(given.vectors, self.tune_vectors_after)
+        elif self.embedding_init == "cooccurrence":
             seed = derive_seed(random_state, "cooccurrence")
-            vectors = cooccurrence_vectors(encoded.ids, encoder.num_tokens, self.embedding_size, random_state=seed)
+            vectors = cooccurrence_vectors(encoded.ids, encoder.num_tokens, embedding_size, random_state=seed)
             network.embedding.start_from(vectors)
         self._train(
             plan,
@@ -318,7 +339,8 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
         self.encoder_ = TextEncoder.from_dict(bundle.tokenizer)
         self.classes_ = np.array(bundle.labels)
         self.n_truncated_ = bundle.metrics["n_truncated"]
-        return self._build(self.encoder_.num_tokens, len(self.classes_))
+        embedding_size = bundle.weights["embedding.weight"].shape[1]
+        return self._build(self.encoder_.num_tokens, len(self.classes_), embedding_size)
 
-    def _build(self, num_tokens: int, num_classes: int) -> SequenceClassifier:
-        return SequenceClassifier(num_tokens, num_classes, **self._arguments(_MODEL))
+    def _build(self, num_tokens: int, num_classes: int, embedding_size: int) -> SequenceClassifier:
+        return SequenceClassifier(num_tokens, num_classes, embedding_size=embedding_size, **self._arguments(_MODEL))

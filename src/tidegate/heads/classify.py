@@ -142,6 +142,10 @@ class SequenceClassifier(nn.Module):
             pooled = final
         return self.head(pooled)
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Say which epoch of training begins, counted from 0."""
+        self.embedding.begin_epoch(epoch)
+
     def loss(self, batch: LabelledBatch) -> tuple[Tensor, Tensor]:
         """The weighted sum of the batch's losses, and the sum of the weights."""
         return self.head.loss(self(batch.values, batch.ragged), _targets(batch), batch.weights)

@@ -108,7 +108,7 @@ def lstm(
         ragged: The layout of the N values.
         options: What is done beside the equations.
         backend: ``"native"``, ``"torch"`` or ``"reference"``; None chooses by :func:`choose_backend`.
-        return_gates: Whether to return i, f, g and o of each step as well, ``[N, D, 4, H]``.
+        return_gates: Whether to return i, f, g, o and the cell state of each step as well, ``[N, D, 5, H]``.
 
     Returns:
         ``output [N, D*P]``, the state h after each step; ``(h_n [D, B, P], c_n [D, B, H])``, the last states of each
@@ -235,7 +235,7 @@ def _refusal(backend: str, cell: str, device: str, dtype: torch.dtype, extras: S
     if backend == "native":
         return cpu.refusal(cell, device, dtype)
     if backend == "torch":
-        return cuda.refusal(cell, extras)
+        return cuda.refusal(cell, extras, device)
     return None
 
 

@@ -16,7 +16,7 @@ from tidegate import native
 from tidegate.kernels import cpu_ops, reference
 from tidegate.kernels.cpu_library import ops_for
 from tidegate.kernels.ragged import Ragged
-from tidegate.kernels.reference import GATES, Options, Weights
+from tidegate.kernels.reference import GATES, TRACED, Options, Weights
 
 __all__ = ["native_info", "project_inputs", "recurrence", "refusal", "stack_directions", "zoneout_parts"]
 
@@ -97,7 +97,7 @@ def _recurrence(
         is_output = cell.startswith("rnn") and saved.shape[0] != output.shape[0]
         activated = (output.unflatten(1, (len(weights), -1)) if is_output else saved).detach()
         units = activated.shape[-1] // cpu_ops.saved_width(cell)
-        gates = activated[..., : GATES[cell] * units].unflatten(-1, (GATES[cell], units))
+        gates = activated[..., : TRACED[cell] * units].unflatten(-1, (TRACED[cell], units))
     if low:
         h_n, c_n = h_n.to(torch.bfloat16), c_n.to(torch.bfloat16)
     return output, h_n, None if c_0 is None else c_n, gates

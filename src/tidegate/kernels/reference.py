@@ -12,10 +12,12 @@ from torch.nn.functional import layer_norm, linear
 
 from tidegate.kernels.ragged import Ragged
 
-__all__ = ["CELLS", "GATES", "Options", "Weights", "recurrence", "steps"]
+__all__ = ["CELLS", "GATES", "TRACED", "Options", "Weights", "recurrence", "steps"]
 
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3, "gru_reset_before": 3}
 CELLS = tuple(GATES)
+# What is handed out of each step where the gates are asked for: those, and the LSTM's cell state.
+TRACED = GATES | {"lstm": 5}
 
 
 class Weights(NamedTuple):
@@ -182,7 +184,7 @@ def _run_direction(
     keep_h = _of_steps(options.zoneout_h, direction, h.shape[-1], sizes)
     keep_c = _of_steps(options.zoneout_c, direction, 0 if c is None else c.shape[-1], sizes)
     outputs: list[Tensor] = [h[:0]] * len(sizes)
-    gates: list[Tensor] = [inputs[0][:0]] * len(sizes) if sizes else []
+    gates: list[Tensor] = [inputs[0]] * len(sizes) if sizes else []
     for t in reversed(range(len(sizes))) if direction == 1 else range(len(sizes)):
         alive = sizes[t]
         h_t, c_t = h[:alive], None if c is None else c[:alive]
@@ -191,8 +193,10 @@ def _run_direction(
         outputs[t] = _zone_out(new_h, h_t, keep_h[t])
         h = torch.cat([outputs[t], h[alive:]])
         if c is not None and c_t is not None:
-            c = torch.cat([_zone_out(new_c, c_t, keep_c[t]), c[alive:]])
-    empty = x.new_empty(0, weights.weight_ih.shape[0])
+            new_c = _zone_out(new_c, c_t, keep_c[t])
+            gates[t] = torch.cat([gates[t], new_c], dim=-1)
+            c = torch.cat([new_c, c[alive:]])
+    empty = x.new_empty(0, weights.weight_ih.shape[0] // GATES[cell] * TRACED[cell])
     return torch.cat([h[:0], *outputs]), h, c, torch.cat([empty, *gates])
 
 
@@ -219,7 +223,7 @@ def steps(
     if not return_gates:
         return output, h_n, c_n, None
     gates = torch.stack([direction[3] for direction in found], dim=1).detach()
-    return output, h_n, c_n, gates.unflatten(-1, (GATES[cell], -1))
+    return output, h_n, c_n, gates.unflatten(-1, (TRACED[cell], -1))
 
 
 def recurrence(
@@ -248,7 +252,8 @@ def recurrence(
 
     Returns:
         ``output [N, D*P]``; ``h_n [D, B, P]``; ``c_n [D, B, H]`` or None; and where wanted the gates after activation,
-        ``[N, D, G, H]`` without a gradient (r z n; i f g o; for the plain RNN its new state before zoneout), else None.
+        ``[N, D, G, H]`` without a gradient, else None: r z n; i f g o and the cell state c; for the plain RNN its new
+        state before zoneout.
     """
     device = x.device.type
     autocast = device in ("cpu", "cuda") and torch.is_autocast_enabled(device)

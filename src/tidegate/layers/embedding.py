@@ -42,6 +42,8 @@ class TokenEmbedding(nn.Module):
         self.dropout = dropout
         self.word_dropout = word_dropout
         self.unknown_id = unknown_id
+        self.tune_after: int | None = 0
+        self.tuned = True
         self.weight = nn.Parameter(torch.empty(num_tokens, embedding_size, device=device, dtype=dtype))
         self.reset_parameters()
 
@@ -49,10 +51,21 @@ class TokenEmbedding(nn.Module):
         """Draw the table from the standard normal distribution, as ``torch.nn.Embedding`` does."""
         nn.init.normal_(self.weight)
 
-    def start_from(self, vectors: np.ndarray) -> None:
-        """Put given vectors ``[V, E']``, E' at most E, over the first E' features of the table."""
+    def start_from(self, vectors: np.ndarray, tune_after: int | None = 0) -> None:
+        """Put given vectors ``[V, E']``, E' at most E, over the first E' features of the table.
+
+        Args:
+            vectors: float32.
+            tune_after: Epochs of training for which the table stays as it is; None keeps it for ever.
+        """
         with torch.no_grad():
             self.weight[:, : vectors.shape[1]] = torch.from_numpy(vectors)
+        self.tune_after = tune_after
+        self.begin_epoch(0)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Say which epoch of training begins, counted from 0: the table learns from epoch `tune_after` on."""
+        self.tuned = self.tune_after is not None and epoch >= self.tune_after
 
     def forward(self, ids: Tensor) -> Tensor:
         """``[N]`` int64 ids to ``[N, E]`` vectors."""
@@ -60,7 +73,8 @@ class TokenEmbedding(nn.Module):
             dropped = torch.rand(ids.shape, device=ids.device) < self.word_dropout
             ids = ids.masked_fill(dropped, self.unknown_id)
         # On a CPU the gradient of index_select is up to three times as fast as that of functional.embedding.
-        return drop_features(self.weight.index_select(0, ids), self.dropout, self.training)
+        weight = self.weight if self.tuned else self.weight.detach()
+        return drop_features(weight.index_select(0, ids), self.dropout, self.training)
 
     def extra_repr(self) -> str:
         """The sizes and rates, for ``print``."""

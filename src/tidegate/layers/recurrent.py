@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -19,7 +21,7 @@ class RNN(RecurrentBase[Tensor]):
 
     Args:
         input_size: I, features of a step.
-        hidden_size: H, units of a direction.
+        hidden_size: H, units of a direction; or a list with those of each layer, first to last.
         num_layers: Stacked layers.
         nonlinearity: ``"tanh"`` or ``"relu"``.
         bias: Whether the products have biases.
@@ -30,21 +32,30 @@ class RNN(RecurrentBase[Tensor]):
         dtype: Their type.
         recurrent_dropout: Probability of dropout on h where it enters W_hh: one mask for a sequence, the same at every
             step (Gal & Ghahramani 2016, arXiv:1512.05287); in training alone.
+        weight_dropout: Probability of dropping an entry of the recurrent weights, drawn once a call for all steps, in
+            training alone (DropConnect, as in AWD-LSTM; Merity et al. 2018, arXiv:1708.02182). The parameters stay as
+            they are.
         zoneout: Probability that a unit keeps its previous state for a step (Krueger et al. 2017, arXiv:1606.01305); in
             evaluation states are mixed by it.
         layer_norm: Normalise ``W_ih x`` and ``W_hh h``, each over its entries, and multiply by the gains
             ``norm_ih_l0`` and ``norm_hh_l0``, before biases are added (Ba et al. 2016, arXiv:1607.06450).
         learn_initial_state: The states to start from where no hx is given are the parameters ``h_0_l0`` ...
+        merge: How the directions become a layer's output, in every layer of the stack: ``"concat"``, ``"sum"``,
+            ``"mean"``, ``"product"``; or ``"none"``: they stay apart, each direction of a layer going on from the same
+            direction of the one below (as in ELMo; Peters et al. 2018), and the output is ``[..., 2, H]``.
+        residual: Add each layer's input to its output, through a matrix ``weight_res_l0`` where the sizes differ (He et
+            al. 2016, eq. 2). Dropout between layers is for the layer alone, not for what is added.
+        init: How the weights start, by name: see :func:`tidegate.initialize_`.
 
     Raises:
-        ValueError: A size is not positive, a probability is none, or the nonlinearity is unknown.
+        ValueError: A size is not positive, a probability is none, a name is unknown, or options contradict each other.
         TypeError: A size is not an integer, or a switch not a bool.
     """
 
     def __init__(
         self,
         input_size: int,
-        hidden_size: int,
+        hidden_size: int | Sequence[int],
         num_layers: int = 1,
         nonlinearity: str = "tanh",
         bias: bool = True,
@@ -55,9 +66,13 @@ class RNN(RecurrentBase[Tensor]):
         dtype: torch.dtype | None = None,
         *,
         recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         zoneout: float = 0.0,
         layer_norm: bool = False,
         learn_initial_state: bool = False,
+        merge: str = "concat",
+        residual: bool = False,
+        init: str | Sequence[str] = "torch",
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
@@ -74,9 +89,13 @@ class RNN(RecurrentBase[Tensor]):
             device,
             dtype,
             recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
             zoneout=zoneout,
             layer_norm=layer_norm,
             learn_initial_state=learn_initial_state,
+            merge=merge,
+            residual=residual,
+            init=init,
         )
         self.nonlinearity = nonlinearity
 
@@ -96,7 +115,7 @@ class LSTM(RecurrentBase[tuple[Tensor, Tensor]]):
 
     Args:
         input_size: I, features of a step.
-        hidden_size: H, units of a direction.
+        hidden_size: H, units of a direction; or a list with those of each layer, first to last.
         num_layers: Stacked layers.
         bias: Whether the products have biases.
         batch_first: Padded inputs and outputs are ``[B, T, ...]`` instead of ``[T, B, ...]``.
@@ -107,24 +126,34 @@ class LSTM(RecurrentBase[tuple[Tensor, Tensor]]):
         dtype: Their type.
         recurrent_dropout: Probability of dropout on h where it enters W_hh: one mask for a sequence, the same at every
             step (Gal & Ghahramani 2016, arXiv:1512.05287); in training alone.
+        weight_dropout: Probability of dropping an entry of the recurrent weights, drawn once a call for all steps, in
+            training alone (DropConnect, as in AWD-LSTM; Merity et al. 2018, arXiv:1708.02182). The parameters stay as
+            they are.
         zoneout: Probability that a unit keeps its previous state for a step (Krueger et al. 2017, arXiv:1606.01305),
             for both states or as the pair (zoneout_c, zoneout_h); in evaluation states are mixed by it.
         layer_norm: Normalise ``W_ih x`` and ``W_hh h``, each over its 4H entries, and multiply by the gains
             ``norm_ih_l0`` and ``norm_hh_l0``, before biases are added; and normalise c_t inside the last tanh, with the
             gain and bias ``norm_c_l0`` (Ba et al. 2016, arXiv:1607.06450).
         learn_initial_state: The states to start from where no hx is given are the parameters ``h_0_l0``, ``c_0_l0`` ...
+        merge: How the directions become a layer's output, in every layer of the stack: ``"concat"``, ``"sum"``,
+            ``"mean"``, ``"product"``; or ``"none"``: they stay apart, each direction of a layer going on from the same
+            direction of the one below (as in ELMo; Peters et al. 2018), and the output is ``[..., 2, H]``.
+        residual: Add each layer's input to its output, through a matrix ``weight_res_l0`` where the sizes differ (He et
+            al. 2016, eq. 2). Dropout between layers is for the layer alone, not for what is added.
+        init: How the weights start, by name: see :func:`tidegate.initialize_`.
         peephole: The gates see the cell state: i and f that of the step before, o the new one, through the weights
             ``peephole_l0`` (Gers & Schmidhuber 2000).
 
     Raises:
-        ValueError: A size is not positive, a probability is none, or `proj_size` is not smaller than `hidden_size`.
+        ValueError: A size is not positive, a probability is none, `proj_size` is not smaller than `hidden_size`, a name
+            is unknown, or options contradict each other.
         TypeError: A size is not an integer, or a switch not a bool.
     """
 
     def __init__(
         self,
         input_size: int,
-        hidden_size: int,
+        hidden_size: int | Sequence[int],
         num_layers: int = 1,
         bias: bool = True,
         batch_first: bool = False,
@@ -135,9 +164,13 @@ class LSTM(RecurrentBase[tuple[Tensor, Tensor]]):
         dtype: torch.dtype | None = None,
         *,
         recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         zoneout: float | tuple[float, float] = 0.0,
         layer_norm: bool = False,
         learn_initial_state: bool = False,
+        merge: str = "concat",
+        residual: bool = False,
+        init: str | Sequence[str] = "torch",
         peephole: bool = False,
     ) -> None:
         super().__init__(
@@ -153,9 +186,13 @@ class LSTM(RecurrentBase[tuple[Tensor, Tensor]]):
             device,
             dtype,
             recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
             zoneout=zoneout,
             layer_norm=layer_norm,
             learn_initial_state=learn_initial_state,
+            merge=merge,
+            residual=residual,
+            init=init,
             proj_size=proj_size,
             peephole=peephole,
         )
@@ -174,7 +211,7 @@ class GRU(RecurrentBase[Tensor]):
 
     Args:
         input_size: I, features of a step.
-        hidden_size: H, units of a direction.
+        hidden_size: H, units of a direction; or a list with those of each layer, first to last.
         num_layers: Stacked layers.
         bias: Whether the products have biases.
         batch_first: Padded inputs and outputs are ``[B, T, ...]`` instead of ``[T, B, ...]``.
@@ -184,24 +221,33 @@ class GRU(RecurrentBase[Tensor]):
         dtype: Their type.
         recurrent_dropout: Probability of dropout on h where it enters W_hh: one mask for a sequence, the same at every
             step (Gal & Ghahramani 2016, arXiv:1512.05287); in training alone. The term z * h takes h unmasked.
+        weight_dropout: Probability of dropping an entry of the recurrent weights, drawn once a call for all steps, in
+            training alone (DropConnect, as in AWD-LSTM; Merity et al. 2018, arXiv:1708.02182). The parameters stay as
+            they are.
         zoneout: Probability that a unit keeps its previous state for a step (Krueger et al. 2017, arXiv:1606.01305); in
             evaluation states are mixed by it.
         layer_norm: Normalise ``W_ih x`` and ``W_hh h``, each over its 3H entries, and multiply by the gains
             ``norm_ih_l0`` and ``norm_hh_l0``, before biases are added (Ba et al. 2016, arXiv:1607.06450). With
             ``reset_after=False`` the r and z of ``W_hh h`` are normalised together and ``W_hn (r * h)`` by itself.
         learn_initial_state: The states to start from where no hx is given are the parameters ``h_0_l0`` ...
+        merge: How the directions become a layer's output, in every layer of the stack: ``"concat"``, ``"sum"``,
+            ``"mean"``, ``"product"``; or ``"none"``: they stay apart, each direction of a layer going on from the same
+            direction of the one below (as in ELMo; Peters et al. 2018), and the output is ``[..., 2, H]``.
+        residual: Add each layer's input to its output, through a matrix ``weight_res_l0`` where the sizes differ (He et
+            al. 2016, eq. 2). Dropout between layers is for the layer alone, not for what is added.
+        init: How the weights start, by name: see :func:`tidegate.initialize_`.
         reset_after: The reset gate stands after the product, as above and in cuDNN and Keras 3; False puts it before,
             as Cho et al. 2014 have it: :math:`n_t = \tanh(W_{in} x_t + b_{in} + W_{hn} (r_t \odot h_{t-1}) + b_{hn})`.
 
     Raises:
-        ValueError: A size is not positive, or a probability is none.
+        ValueError: A size is not positive, a probability is none, a name is unknown, or options contradict each other.
         TypeError: A size is not an integer, or a switch not a bool.
     """
 
     def __init__(
         self,
         input_size: int,
-        hidden_size: int,
+        hidden_size: int | Sequence[int],
         num_layers: int = 1,
         bias: bool = True,
         batch_first: bool = False,
@@ -211,9 +257,13 @@ class GRU(RecurrentBase[Tensor]):
         dtype: torch.dtype | None = None,
         *,
         recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         zoneout: float = 0.0,
         layer_norm: bool = False,
         learn_initial_state: bool = False,
+        merge: str = "concat",
+        residual: bool = False,
+        init: str | Sequence[str] = "torch",
         reset_after: bool = True,
     ) -> None:
         super().__init__(
@@ -229,8 +279,12 @@ class GRU(RecurrentBase[Tensor]):
             device,
             dtype,
             recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
             zoneout=zoneout,
             layer_norm=layer_norm,
             learn_initial_state=learn_initial_state,
+            merge=merge,
+            residual=residual,
+            init=init,
         )
         self.reset_after = reset_after

@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["check_dropout", "check_probability", "check_sizes", "check_switches", "zoneout_rates"]
+from tidegate.errors import nearest
+from tidegate.layers.merging import MERGES
+
+__all__ = ["check_dropout", "check_merge", "check_probability", "check_sizes", "check_switches", "zoneout_rates"]
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def check_sizes(input_size: int, hidden_size: int, num_layers: int, proj_size: int) -> None:
-    """Raise unless the sizes are positive integers, and the projection smaller than the units, zero for none."""
-    sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers, "proj_size": proj_size}
-    for name, size in sizes.items():
+def check_sizes(input_size: int, hidden_size: int | Sequence[int], num_layers: int, proj_size: int) -> tuple[int, ...]:
+    """The units of each layer, from one number for all or a list of them.
+
+    Raises:
+        TypeError: A size is not an integer.
+        ValueError: A size is not positive, the projection is not smaller than the units (zero is for none), or
+            `num_layers` is another number than that of the listed sizes.
+    """
+    listed = isinstance(hidden_size, list | tuple)
+    sizes: tuple[Any, ...] = tuple(hidden_size) if listed else (hidden_size,)
+    numbers = [("input_size", input_size), *(("hidden_size", size) for size in sizes)]
+    for name, size in [*numbers, ("num_layers", num_layers), ("proj_size", proj_size)]:
         if not isinstance(size, int) or isinstance(size, bool):
             raise TypeError(f"{name} should be of type int, got: {type(size).__name__}")
         if size <= 0 and name != "proj_size":
             raise ValueError(f"{name} must be greater than zero; found {size}")
+    if not sizes:
+        raise ValueError("hidden_size has no layer; expected a number, or a list with the units of each layer")
     if proj_size < 0:
         raise ValueError(f"proj_size should be a positive integer or zero to disable projections; found {proj_size}")
-    if proj_size >= hidden_size:
-        raise ValueError(f"proj_size has to be smaller than hidden_size; found {proj_size} and {hidden_size}")
+    if proj_size >= min(sizes):
+        raise ValueError(f"proj_size has to be smaller than hidden_size; found {proj_size} and {min(sizes)}")
+    if not listed:
+        return sizes * num_layers
+    if num_layers not in (1, len(sizes)):
+        raise ValueError(
+            f"hidden_size lists {len(sizes)} layers and num_layers is {num_layers}; expected the list alone"
+        )
+    return sizes
+
+
+def check_merge(merge: str, bidirectional: bool) -> None:
+    """Raise unless `merge` is one of the ways, and there are two directions to merge."""
+    if merge not in MERGES:
+        raise ValueError(f"merge must be one of {', '.join(MERGES)}; found {merge!r}.{nearest(str(merge), MERGES)}")
+    if merge != "concat" and not bidirectional:
+        raise ValueError(f"merge={merge!r} is for two directions; expected bidirectional=True with it")
 
 
 def check_dropout(dropout: float) -> None:

@@ -23,6 +23,8 @@ def epoch_line(entry: dict[str, Any], max_epochs: int, best: bool) -> str:
         parts.append(f"validation loss {entry['validation_loss']:.4f}")
     if entry["validation_accuracy"] is not None:
         parts.append(f"accuracy {entry['validation_accuracy']:.4f}")
+    if entry.get("validation_f1") is not None:
+        parts.append(f"F1 {entry['validation_f1']:.4f}")
     parts += [f"{entry['tokens_per_second']:,.0f} tokens/s", f"{entry['seconds']:.1f} s"]
     return "  ".join(parts) + ("  best so far" if best else "")
 

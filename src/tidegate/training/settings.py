@@ -50,7 +50,7 @@ class FitSettings:
         weight_decay: Of AdamW decoupled, of the others an L2 penalty in the gradient.
         max_epochs: Epochs at most.
         patience: Epochs without a better `monitor` before training stops.
-        monitor: The validation metric that chooses the epoch.
+        monitor: The validation metric that chooses the epoch, ``"accuracy"``, ``"loss"`` or another that the network measures.
         gradient_clip: Largest norm of the gradient, or None.
         ema_decay: Decay of the moving average of the weights, in (0, 1), which is then what validation judges and what
             is kept; None keeps the weights of the last step.
@@ -129,7 +129,8 @@ class FitResult:
 
     Attributes:
         history: One dict a finished epoch: ``epoch`` (from 1), ``train_loss``, ``validation_loss`` and
-            ``validation_accuracy`` (None without validation data), ``tokens_per_second``, ``seconds``.
+            ``validation_accuracy`` (None without validation data), ``validation_`` with the name of whatever else the
+            network measures, ``tokens_per_second``, ``seconds``.
         best_epoch: The epoch whose weights the network holds now, from 1.
         interrupted: Whether Ctrl-C ended training.
     """
