@@ -50,7 +50,7 @@ class FitSettings:
         weight_decay: Of AdamW decoupled, of the others an L2 penalty in the gradient.
         max_epochs: Epochs at most.
         patience: Epochs without a better `monitor` before training stops.
-        monitor: The validation metric that chooses the epoch, ``"accuracy"``, ``"loss"`` or another that the network measures.
+        monitor: The validation metric that chooses the epoch: ``"loss"``, ``"accuracy"`` or another one measured.
         gradient_clip: Largest norm of the gradient, or None.
         ema_decay: Decay of the moving average of the weights, in (0, 1), which is then what validation judges and what
             is kept; None keeps the weights of the last step.
