@@ -31,6 +31,7 @@ MAY_IMPORT = {
 COMMON = {"_native", "errors", "native", "environment", "__version__"}
 UPPER = {
     "cli",
+    "cli_session",
     "config",
     "jobs",
     "located_yaml",

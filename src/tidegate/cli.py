@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tidegate import terminal
-from tidegate.errors import RecipeError, TidegateError
-
-FAILED, MISUSE, INTERRUPTED = 1, 2, 130
+from tidegate.cli_session import (
+    INTERRUPTED,
+    AsJson,
+    DataDir,
+    Debug,
+    ModelFile,
+    Overrides,
+    Quiet,
+    RecipeName,
+    Verbose,
+    complain,
+    session,
+)
+from tidegate.errors import TidegateError
 
 app = typer.Typer(
     name="tidegate",
@@ -32,22 +41,6 @@ recipes_app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(recipes_app, name="recipes")
-
-RecipeName = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a recipe that ships.", show_default=False)
-]
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A .tg file.", show_default=False)]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A value over the recipe's: --set model.hidden_size=256."),
-]
-DataDir = Annotated[
-    Path | None, typer.Option(help="Folder that the recipe's data paths are relative to.", show_default=False)
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on standard error.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on standard error.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -79,7 +72,7 @@ def train(
     """Train the model of a recipe, test it, and write the model, its report and its metrics into a folder."""
     if resume and overwrite:
         raise typer.BadParameter("--resume goes on with a run and --overwrite replaces it; give one of the two.")
-    with _session(verbose, quiet, debug):
+    with session(verbose, quiet, debug):
         from tidegate import jobs
         from tidegate.config import load_recipe
 
@@ -95,7 +88,7 @@ def train(
             terminal.print_json(terminal.training_json(run))
         if run.interrupted:
             accuracy = "" if run.validation_accuracy is None else f", validation accuracy {run.validation_accuracy:.4f}"
-            _complain(
+            complain(
                 f"interrupted after {run.epochs} epochs. The best so far (epoch {run.best_epoch}{accuracy}) is in "
                 f"{run.model}. Go on with: tidegate train {recipe} --resume --out {run.folder}"
             )
@@ -133,7 +126,7 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Judge a saved model on labelled texts."""
-    with _session(debug=debug):
+    with session(debug=debug):
         import dataclasses
 
         from tidegate import jobs
@@ -171,7 +164,7 @@ def predict(
     debug: Debug = False,
 ) -> None:
     """Label texts as they come: a line of text in, a line out with its label and the probability of it."""
-    with _session(debug=debug):
+    with session(debug=debug):
         from tidegate import jobs
         from tidegate.data.files import existing
 
@@ -195,7 +188,7 @@ def predict(
 @app.command(epilog="Example: tidegate info --json")
 def info(as_json: AsJson = False, debug: Debug = False) -> None:
     """Show versions, processor, instruction set and threads, and which backend computes what."""
-    with _session(debug=debug):
+    with session(debug=debug):
         from tidegate.environment import describe_environment
 
         environment = describe_environment()
@@ -231,7 +224,7 @@ def validate(
     debug: Debug = False,
 ) -> None:
     """Check a recipe: every key, type and range, that its data files are there, and their columns."""
-    with _session(debug=debug):
+    with session(debug=debug):
         from tidegate import jobs
 
         check = jobs.validate(recipe, overrides=set_ or [], data_dir=data_dir)
@@ -255,7 +248,7 @@ def _recipes(context: typer.Context) -> None:
 @recipes_app.command("list", epilog="Example: tidegate recipes list")
 def list_recipes(as_json: AsJson = False, debug: Debug = False) -> None:
     """List the recipes that ship, each with its command."""
-    with _session(debug=debug):
+    with session(debug=debug):
         from tidegate.recipes import shipped
 
         found = shipped.list_recipes()
@@ -282,7 +275,7 @@ def copy_recipe(
     debug: Debug = False,
 ) -> None:
     """Copy a recipe that ships, to change the copy."""
-    with _session(debug=debug):
+    with session(debug=debug):
         from tidegate.recipes import shipped
 
         target = shipped.copy_recipe(name, destination)
@@ -296,62 +289,3 @@ def main() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     app(prog_name="tidegate")
-
-
-# --- errors and logging
-
-
-@contextlib.contextmanager
-def _session(verbose: bool = False, quiet: bool = False, debug: bool = False) -> Iterator[None]:
-    """One command: logging on standard error, and one clear message with the right exit code for what goes wrong."""
-    if verbose and quiet:
-        raise typer.BadParameter("give one of --verbose and --quiet.")
-    with _logging(logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO):
-        try:
-            yield
-        except (typer.Exit, typer.Abort, typer.BadParameter):
-            raise
-        except KeyboardInterrupt:
-            _complain("interrupted")
-            raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:
-            # Whoever read our output has enough. What is buffered must not raise again at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
-        except Exception as error:
-            if debug:
-                raise
-            _complain(str(error) if isinstance(error, TidegateError) else _unforeseen(error))
-            raise typer.Exit(MISUSE if isinstance(error, RecipeError) else FAILED) from None
-
-
-def _unforeseen(error: Exception) -> str:
-    return (
-        f"{type(error).__name__}: {error}\nThis error was not foreseen. Run the command again with --debug for the "
-        "traceback, and report it with that."
-    )
-
-
-@contextlib.contextmanager
-def _logging(level: int) -> Iterator[None]:
-    logger = logging.getLogger("tidegate")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter())
-    before = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(level)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before)
-
-
-class _Formatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return text if record.levelno <= logging.INFO else f"{record.levelname.lower()}: {text}"
-
-
-def _complain(message: str) -> None:
-    typer.echo(f"tidegate: {message}", err=True)

@@ -131,7 +131,7 @@ class SequenceClassifier(nn.Module):
 
     def forward(self, values: Tensor, ragged: Ragged) -> Tensor:
         """Ids ``[N]`` in ragged order to logits ``[B, C]`` in the caller's order."""
-        output, final = self.encoder(self.embedding(values), ragged)
+        output, final = self.encoder.encode(self.embedding(values), ragged)
         if self.attention is not None:
             pooled = self.attention(output, ragged)
         elif self.pooling == "mean":

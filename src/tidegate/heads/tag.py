@@ -248,7 +248,7 @@ class TaggingNetwork(nn.Module):
         """Emissions ``[N, K]`` in ragged order, and logits of the intents ``[B, C]`` in the caller's order, or None."""
         ragged = batch.ragged
         values = locked_dropout(self.features(batch), ragged, self.embedding_dropout, self.training)
-        output = self.encoder(values, ragged)[0]
+        output = self.encoder.encode(values, ragged)[0]
         dropped = locked_dropout(output, ragged, self.dropout, self.training)
         if self.attention is None or self.intents is None:
             return self.head(dropped), None

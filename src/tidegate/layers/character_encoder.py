@@ -63,7 +63,7 @@ class CharacterEncoder(nn.Module):
         """
         if self.recurrent is not None:
             ragged = ragged_from_lengths(lengths)
-            return self.recurrent(self.weight.index_select(0, from_batch_major(characters, ragged)), ragged)[1]
+            return self.recurrent.encode(self.weight.index_select(0, from_batch_major(characters, ragged)), ragged)[1]
         return self._convolve(characters, lengths)
 
     def _convolve(self, characters: Tensor, lengths: Tensor) -> Tensor:

@@ -197,7 +197,12 @@ class _Masked(_WithLengths):
 
 
 def enter(
-    input: Tensor | PackedSequence, lengths: Tensor | None, mask: Tensor | None, batch_first: bool, name: str
+    input: Tensor | PackedSequence,
+    lengths: Tensor | None,
+    mask: Tensor | None,
+    batch_first: bool,
+    name: str,
+    more_dimensions: bool = False,
 ) -> Form:
     """Bring an input of any form into the ragged layout.
 
@@ -207,6 +212,7 @@ def enter(
         mask: Bool of the input's first two dimensions (``[T]`` unbatched) or None; True where there is a step.
         batch_first: Which of the two padded forms it is.
         name: What errors call the layer.
+        more_dimensions: Whether a step may have more than one.
 
     Raises:
         ValueError: The form is none of these, lengths or mask do not fit it, or a PackedSequence comes with them.
@@ -215,14 +221,14 @@ def enter(
         if lengths is not None or mask is not None:
             raise ValueError("a PackedSequence knows its lengths; expected lengths=None and mask=None with it")
         return _Packed(input)
-    if input.dim() not in (2, 3):
+    if input.dim() < 2 or (input.dim() > 3 and not more_dimensions):
         raise ValueError(f"{name}: Expected input to be 2D or 3D, got {input.dim()}D tensor instead")
     unbatched = input.dim() == 2
     if unbatched and lengths is not None:
         raise ValueError("an unbatched 2-D input is one whole sequence; expected lengths=None with it")
     if mask is not None:
         mask = torch.as_tensor(mask)
-        expected = input.shape[: input.dim() - 1]
+        expected = input.shape[: 1 if unbatched else 2]
         if mask.dtype != torch.bool or mask.shape != expected:
             raise ValueError(
                 f"expected a mask of shape {tuple(expected)} and type bool, True where there is a step; "

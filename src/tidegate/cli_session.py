@@ -1,0 +1,90 @@
+"""What every command of the command line does around its job: the options they share, logging, errors, exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tidegate.errors import RecipeError, TidegateError
+
+FAILED, MISUSE, INTERRUPTED = 1, 2, 130
+
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a recipe that ships.", show_default=False)
+]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A .tg file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A value over the recipe's: --set model.hidden_size=256."),
+]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder that the recipe's data paths are relative to.", show_default=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on standard error.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on standard error.")]
+
+
+@contextlib.contextmanager
+def session(verbose: bool = False, quiet: bool = False, debug: bool = False) -> Iterator[None]:
+    """One command: logging on standard error, and one clear message with the right exit code for what goes wrong."""
+    if verbose and quiet:
+        raise typer.BadParameter("give one of --verbose and --quiet.")
+    with _logging(logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO):
+        try:
+            yield
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except KeyboardInterrupt:
+            complain("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # Whoever read our output has enough. What is buffered must not raise again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except Exception as error:
+            if debug:
+                raise
+            complain(str(error) if isinstance(error, TidegateError) else _unforeseen(error))
+            raise typer.Exit(MISUSE if isinstance(error, RecipeError) else FAILED) from None
+
+
+def _unforeseen(error: Exception) -> str:
+    return (
+        f"{type(error).__name__}: {error}\nThis error was not foreseen. Run the command again with --debug for the "
+        "traceback, and report it with that."
+    )
+
+
+@contextlib.contextmanager
+def _logging(level: int) -> Iterator[None]:
+    logger = logging.getLogger("tidegate")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter())
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno <= logging.INFO else f"{record.levelname.lower()}: {text}"
+
+
+def complain(message: str) -> None:
+    """Say on standard error what went wrong."""
+    typer.echo(f"tidegate: {message}", err=True)
