@@ -11,13 +11,21 @@ if TYPE_CHECKING:
     from tidegate.estimators.sequence_tagger import SequenceTagger as SequenceTagger
     from tidegate.estimators.text_classifier import TextClassifier as TextClassifier
     from tidegate.layers.crf import CRF as CRF
+    from tidegate.layers.keras_weights import from_keras as from_keras
+    from tidegate.layers.keras_weights import load_keras_ as load_keras_
+    from tidegate.layers.keras_weights import to_keras as to_keras
     from tidegate.layers.lru import LRU as LRU
     from tidegate.layers.minimal import MinGRU as MinGRU
     from tidegate.layers.minimal import MinLSTM as MinLSTM
+    from tidegate.layers.onnx_weights import OnnxNode as OnnxNode
+    from tidegate.layers.onnx_weights import from_onnx as from_onnx
+    from tidegate.layers.onnx_weights import load_onnx_ as load_onnx_
+    from tidegate.layers.onnx_weights import to_onnx as to_onnx
     from tidegate.layers.recurrent import GRU as GRU
     from tidegate.layers.recurrent import LSTM as LSTM
     from tidegate.layers.recurrent import RNN as RNN
     from tidegate.layers.replace import replace_ as replace_
+    from tidegate.layers.update_gate import negate_update_gate_ as negate_update_gate_
 
 __version__ = "0.1.0"
 
@@ -30,11 +38,19 @@ _HOMES = {
     "LinearTextClassifier": "tidegate.estimators.linear_text_classifier",
     "MinGRU": "tidegate.layers.minimal",
     "MinLSTM": "tidegate.layers.minimal",
+    "OnnxNode": "tidegate.layers.onnx_weights",
     "RNN": "tidegate.layers.recurrent",
     "SequenceTagger": "tidegate.estimators.sequence_tagger",
     "TextClassifier": "tidegate.estimators.text_classifier",
+    "from_keras": "tidegate.layers.keras_weights",
+    "from_onnx": "tidegate.layers.onnx_weights",
     "load": "tidegate.estimators.loading",
+    "load_keras_": "tidegate.layers.keras_weights",
+    "load_onnx_": "tidegate.layers.onnx_weights",
+    "negate_update_gate_": "tidegate.layers.update_gate",
     "replace_": "tidegate.layers.replace",
+    "to_keras": "tidegate.layers.keras_weights",
+    "to_onnx": "tidegate.layers.onnx_weights",
 }
 
 __all__ = [
@@ -46,11 +62,19 @@ __all__ = [
     "LinearTextClassifier",
     "MinGRU",
     "MinLSTM",
+    "OnnxNode",
     "SequenceTagger",
     "TextClassifier",
     "__version__",
+    "from_keras",
+    "from_onnx",
     "load",
+    "load_keras_",
+    "load_onnx_",
+    "negate_update_gate_",
     "replace_",
+    "to_keras",
+    "to_onnx",
 ]
 
 

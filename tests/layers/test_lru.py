@@ -130,7 +130,7 @@ def test_eigenvalues_start_on_the_ring_and_states_of_equal_size():
     assert 0.300 < phase.max() <= math.pi / 10 + 1e-6
     # Evenly by area: half of them beyond the radius that halves it.
     assert (magnitude > math.sqrt((0.9**2 + 0.99**2) / 2)).float().mean().item() == pytest.approx(0.5, abs=0.03)
-    hidden = LRU(8, 4000, r_min=0.5, r_max=0.9).trace(torch.randn(500, 20, 8))["hidden_l0"][-1]
+    hidden = LRU(8, 500, r_min=0.5, r_max=0.9).trace(torch.randn(60, 200, 8))["hidden_l0"][-1]
     assert hidden.square().mean().item() == pytest.approx(0.5, rel=0.1)  # each part half of a complex variance of one
 
 
