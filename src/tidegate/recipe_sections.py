@@ -11,6 +11,7 @@ _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
+Factor = Annotated[float, Field(ge=0)]
 Character = Annotated[str, Field(min_length=1, max_length=1)]
 
 
@@ -69,6 +70,9 @@ class Model(TypedDict, total=False):
     dropout: Rate
     embedding_dropout: Rate
     word_dropout: Rate
+    locked_dropout: Rate
+    recurrent_dropout: Rate
+    weight_dropout: Rate
 
 
 class Training(TypedDict, total=False):
@@ -76,15 +80,36 @@ class Training(TypedDict, total=False):
 
     __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
     learning_rate: Annotated[float, Field(gt=0)]
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: Factor
+    optimizer: Literal["adamw", "adam", "sgd", "asgd", "rmsprop", "adagrad"]
+    momentum: Rate | None
+    nesterov: bool
+    beta1: Rate | None
+    beta2: Rate | None
+    epsilon: Annotated[float, Field(gt=0)] | None
+    average_trigger: Count | None
+    schedule: Literal["constant", "step", "plateau", "cosine", "linear", "one-cycle"]
+    warmup_epochs: Factor
+    decay_factor: Annotated[float, Field(gt=0, lt=1)] | None
+    decay_epochs: Count | None
     label_smoothing: Rate
+    focal_gamma: Factor
+    class_weight: Literal["balanced"] | dict[str | int, Annotated[float, Field(gt=0)]] | None
+    l1: Factor
+    l2: Factor
+    penalized: Literal["weights", "embedding", "recurrent", "head", "all"]
+    activity_penalty: Factor
+    temporal_penalty: Factor
     batch_size: Count
+    accumulate: Count
     max_epochs: Count
     patience: Count
     monitor: Literal["accuracy", "loss"]
     validation_fraction: Rate
     gradient_clip: Annotated[float, Field(gt=0)] | None
+    gradient_clip_value: Annotated[float, Field(gt=0)] | None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
+    precision: Literal["float32", "bfloat16", "float16"]
     random_state: Annotated[int, Field(ge=0, lt=2**32)] | None
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
     verbose: bool | None

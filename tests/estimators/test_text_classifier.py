@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from estimators.contract import CHECKS, Case
+from estimators.training_arguments import ARGUMENTS_OF_TRAINING
 from tidegate.data.seeds import derive_seed
 from tidegate.deploy.bundle import Bundle, load_bundle, save_bundle
 from tidegate.errors import BundleError, DataError, TidegateError
@@ -127,7 +128,7 @@ def test_every_argument_is_used(tmp_path: Path) -> None:
         "random_state": 1,
     }
     # These do not act on two epochs of this data; test_fit and the tests below hold them.
-    elsewhere = {"patience", "monitor", "device", "verbose", "tune_vectors_after"}
+    elsewhere = ARGUMENTS_OF_TRAINING | {"patience", "monitor", "device", "verbose", "tune_vectors_after"}
     assert set(changes) | elsewhere == set(make().get_params())
     for name, value in changes.items():
         assert not np.array_equal(reference, outcome(**{name: value})), name

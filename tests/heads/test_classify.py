@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tidegate.heads.classify import POOLINGS, ClassificationHead, SequenceClassifier
+from tidegate.heads.classify import POOLINGS, ClassificationHead, MultiLabelHead, SequenceClassifier
 from tidegate.kernels.ragged import Ragged, from_batch_major, ragged_from_lengths
 
 LENGTHS = [4, 0, 6, 1]
@@ -159,3 +159,42 @@ def test_wrong_arguments_say_what_is_legal() -> None:
         ClassificationHead(3, 1)
     with pytest.raises(ValueError, match="needs targets"):
         classifier().loss(Rows(rows([0]).values, rows([0]).ragged, None))
+
+
+# --- focal loss and several labels
+
+
+def test_the_focal_loss_by_its_equation_in_training_alone() -> None:
+    logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    targets = torch.tensor([0, 1, 2, 1, 0])
+    head = ClassificationHead(4, 3, focal_gamma=2.0)
+    probabilities = logits.softmax(1)[torch.arange(5), targets]
+    torch.testing.assert_close(
+        head.losses(logits, targets), -((1 - probabilities) ** 2) * probabilities.log(), rtol=1e-5, atol=1e-6
+    )
+    torch.testing.assert_close(head.eval().losses(logits, targets), -probabilities.log())
+
+
+def test_several_labels_a_row_by_their_equation() -> None:
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    targets = torch.tensor([[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]], dtype=torch.float64)
+    head = MultiLabelHead(4, 3, label_smoothing=0.2, focal_gamma=1.0)
+    p = logits.sigmoid()
+    plain = -(targets * p.log() + (1 - targets) * (1 - p).log())
+    torch.testing.assert_close(head.eval().losses(logits, targets), plain.mean(1))
+    wanted = targets * 0.8 + 0.1
+    smooth = -(wanted * p.log() + (1 - wanted) * (1 - p).log())
+    right = torch.where(targets > 0, p, 1 - p)
+    torch.testing.assert_close(
+        head.train().losses(logits, targets), (smooth * (1 - right)).mean(1), rtol=1e-5, atol=1e-6
+    )
+    torch.testing.assert_close(head.decode(logits), p)
+    assert head.measure(logits, targets)["accuracy"].tolist() == pytest.approx(
+        ((p > 0.5) == (targets > 0.5)).double().mean(1).tolist()
+    )
+
+
+def test_a_focal_exponent_below_zero_is_refused() -> None:
+    for kind in (ClassificationHead, MultiLabelHead):
+        with pytest.raises(ValueError, match="focal_gamma must not be negative; found -1"):
+            kind(4, 3, focal_gamma=-1.0)

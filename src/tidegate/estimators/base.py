@@ -27,6 +27,7 @@ __all__ = [
     "check_vector_arguments",
     "data_digest",
     "plain_value",
+    "resolve_class_weight",
     "resolve_device",
     "resolve_seed",
     "resolve_verbose",
@@ -186,6 +187,41 @@ def check_training_arguments(model: Any) -> None:
         raise ValueError(f"ema_decay must be between 0 and 1, or None; found {model.ema_decay!r}")
 
 
+def resolve_class_weight(class_weight: Any, classes: np.ndarray, targets: np.ndarray) -> np.ndarray | None:
+    """The weight of each class, ``[C]``, or None where all weigh the same.
+
+    Args:
+        class_weight: None; ``"balanced"``, which weighs a class by rows / (classes * its rows), as scikit-learn does;
+            or a mapping from labels to weights, where a label that it lacks weighs 1.
+        classes: The labels.
+        targets: The place of each row's label among `classes`.
+
+    Raises:
+        ValueError: It is none of these, names a label that there is not, or has a weight that is not above 0.
+    """
+    if class_weight is None:
+        return None
+    if isinstance(class_weight, str):
+        check_choice("class_weight", class_weight, ("balanced",))
+        return len(targets) / (len(classes) * np.bincount(targets, minlength=len(classes)).clip(min=1))
+    if not isinstance(class_weight, dict):
+        raise ValueError(
+            f"class_weight must be 'balanced', a mapping from labels to weights, or None; found {class_weight!r}"
+        )
+    named = [str(label) for label in classes.tolist()]
+    weights = np.ones(len(classes))
+    for label, weight in class_weight.items():
+        if str(label) not in named:
+            raise ValueError(
+                f"class_weight names the label {label!r}, which y has not; y has {', '.join(named[:10])}."
+                f"{nearest(str(label), named)}"
+            )
+        if isinstance(weight, bool) or not isinstance(weight, (int, float, np.number)) or not 0 < weight < np.inf:
+            raise ValueError(f"class_weight must be above 0 and finite; found {weight!r} for the label {label!r}")
+        weights[named.index(str(label))] = weight
+    return weights
+
+
 def check_vector_arguments(model: Any) -> None:
     """Check the arguments of an estimator that starts from word vectors: `vectors` and what goes with them.
 
@@ -232,6 +268,8 @@ def plain_value(value: Any) -> Any:
         return os.fspath(value)
     if isinstance(value, (tuple, list)):
         return [plain_value(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): plain_value(item) for key, item in value.items()}
     return value.item() if isinstance(value, np.generic) else value
 
 

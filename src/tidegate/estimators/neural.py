@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
@@ -27,11 +28,13 @@ from tidegate.estimators.base import (
 )
 
 if TYPE_CHECKING:
-    from tidegate.training.fit import BatchSource
+    from lightning import Callback
 
-__all__ = ["TEXT", "TRAINING", "FitPlan", "NeuralEstimator", "seeded"]
+    from tidegate.training.fit import BatchSource, FitSettings
 
-# The estimator's arguments that `TextEncoder.fit_encode` takes, and those of `FitSettings`.
+__all__ = ["TEXT", "FitPlan", "NeuralEstimator", "seeded"]
+
+# The estimator's arguments that `TextEncoder.fit_encode` takes.
 TEXT = (
     "tokenizer",
     "lowercase",
@@ -42,10 +45,10 @@ TEXT = (
     "max_vocabulary",
     "min_count",
 )
-TRAINING = ("learning_rate", "weight_decay", "max_epochs", "patience", "monitor", "gradient_clip", "ema_decay")
 # A resumed run may train longer or elsewhere; everything else must be as it was.
 _FREE_ON_RESUME = ("max_epochs", "patience", "device", "verbose", "random_state")
 
+_log = logging.getLogger(__name__)
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -56,12 +59,14 @@ class FitPlan:
     Attributes:
         device: The device that trains.
         random_state: The seed of every draw.
+        settings: How to train.
         folder: Where checkpoints go, or None.
         resume: Whether to go on from the checkpoints there.
     """
 
     device: str
     random_state: int
+    settings: FitSettings
     folder: Path | None
     resume: bool
 
@@ -85,14 +90,20 @@ class NeuralEstimator(BaseEstimator):
     """
 
     kind: ClassVar[str]
-    random_state: Any
-    device: str
-    verbose: bool | None
     network_: Any
     history_: list[dict[str, Any]]
     best_epoch_: int
     random_state_: Any
     timing_: dict[str, float]
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """The arguments, which `_store` sets."""
+
+    def _store(self, arguments: Mapping[str, Any]) -> None:
+        """Keep the arguments of ``__init__``, of which ``locals()`` is the mapping, under their own names."""
+        vars(self).update({name: arguments[name] for name in type(self)._get_param_names()})
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -121,13 +132,23 @@ class NeuralEstimator(BaseEstimator):
         """
         # Lightning takes seconds to import, and a fitted model does without it.
         from tidegate.training.checkpoints import CheckpointFolder
+        from tidegate.training.precision import describe_precision
+        from tidegate.training.settings import FitSettings
 
         check_training_arguments(self)
         if resume and run_folder is None:
             raise ValueError("resume=True needs run_folder, the folder of the run to go on with")
         device, folder = resolve_device(self.device), None if run_folder is None else Path(run_folder)
         stored = CheckpointFolder(folder).random_state() if resume and folder and self.random_state is None else None
-        return FitPlan(device, resolve_seed(self.random_state) if stored is None else stored, folder, resume)
+        random_state = resolve_seed(self.random_state) if stored is None else stored
+        verbose = resolve_verbose(self.verbose)
+        own = {"random_state": random_state, "device": device, "verbose": verbose}
+        # An estimator may leave arguments out, and then has their defaults.
+        names = self.get_params().keys() & {field.name for field in fields(FitSettings)} - own.keys()
+        settings = FitSettings(**self._arguments(names), **own)
+        if settings.precision != "float32":
+            _log.info("precision: %s", describe_precision(settings.precision, device))
+        return FitPlan(device, random_state, settings, folder, resume)
 
     def _train(
         self,
@@ -139,6 +160,7 @@ class NeuralEstimator(BaseEstimator):
         data: str,
         seconds: float,
         fitted: Mapping[str, Any],
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         """Train a network and become the fitted estimator.
 
@@ -150,30 +172,28 @@ class NeuralEstimator(BaseEstimator):
             data: The digest of the data, which a resumed run must share.
             seconds: What encoding the data took.
             fitted: The attributes of the subclass, set once there is a network to go with them.
+            callbacks: The user's own, of Lightning's kind.
 
         Raises:
             TidegateError: A checkpoint cannot be written or read, or belongs to another run; or training diverged.
             KeyboardInterrupt: Ctrl-C; where an epoch was finished, the estimator is fitted with the best one so far.
         """
-        from tidegate.training.fit import FitSettings, fit
+        from tidegate.training.fit import fit
+        from tidegate.training.schedules import SLANTED
 
-        settings = FitSettings(
-            **self._arguments(TRAINING),
-            random_state=plan.random_state,
-            device=plan.device,
-            verbose=resolve_verbose(self.verbose),
-        )
-        names = [name for name in self.get_params() if name not in _FREE_ON_RESUME]
+        free = set(_FREE_ON_RESUME) - ({"max_epochs"} if plan.settings.schedule in SLANTED else set())
+        names = [name for name in self.get_params() if name not in free]
         fingerprint = {**self._arguments(names), "random_state": plan.random_state, "data": data}
         started = time.perf_counter()
         result = fit(
             network.to(plan.device),
             train,
             validation,
-            settings,
+            plan.settings,
             run_folder=plan.folder,
             resume=plan.resume,
             fingerprint=fingerprint,
+            callbacks=callbacks,
         )
         vars(self).update(fitted)
         self.network_ = network.eval()

@@ -27,6 +27,7 @@ from tidegate.estimators.base import (
     check_validation,
     check_vector_arguments,
     data_digest,
+    resolve_class_weight,
     stratified_split,
 )
 from tidegate.estimators.neural import TEXT, NeuralEstimator, seeded
@@ -46,7 +47,13 @@ _MODEL = (
     "dropout",
     "embedding_dropout",
     "word_dropout",
+    "locked_dropout",
+    "recurrent_dropout",
+    "weight_dropout",
     "label_smoothing",
+    "focal_gamma",
+    "activity_penalty",
+    "temporal_penalty",
 )
 EMBEDDING_INITS = ("normal", "cooccurrence")
 _EMBEDDING_SIZE = 128
@@ -59,7 +66,7 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
     """A recurrent classifier of texts.
 
     Texts are tokenised, embedded, read by a recurrent encoder, pooled to one vector and mapped to class probabilities.
-    Training minimises the weighted cross-entropy with AdamW and keeps the epoch that is best on validation data.
+    Training minimises the weighted cross-entropy and keeps the epoch that is best on validation data.
 
     Args:
         tokenizer: ``"words"``, ``"characters"``, ``"bpe"`` (byte pairs, learned from X) or ``"jieba"`` (Chinese).
@@ -85,19 +92,48 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
         dropout: Rate between recurrent layers and before the logits.
         embedding_dropout: Rate on the features of the token vectors.
         word_dropout: Rate at which tokens become the unknown one.
-        learning_rate: Step size of AdamW.
-        weight_decay: Decoupled weight decay of AdamW.
+        locked_dropout: Rate on features of a text, the same at all its steps: of its vectors, between layers and of the
+            last output (Gal & Ghahramani 2016).
+        recurrent_dropout: Rate on the states where they enter the recurrent weights, the same at all steps of a text.
+        weight_dropout: Rate on the entries of the recurrent weights (Merity et al. 2018).
+        learning_rate: Step size; the highest one, where a schedule changes it.
+        weight_decay: Of AdamW decoupled, of the other optimisers an L2 penalty in the gradient.
+        optimizer: ``"adamw"``, ``"adam"``, ``"sgd"``, ``"rmsprop"``, ``"adagrad"``, or ``"asgd"``: SGD that averages
+            its weights once validation stands still, as AWD-LSTM does.
+        momentum: Of SGD and RMSprop; None is none.
+        nesterov: Whether SGD's momentum looks ahead.
+        beta1: Decay of Adam's mean gradient; None is 0.9.
+        beta2: Decay of Adam's and RMSprop's mean squared gradient; None is 0.999 and 0.99.
+        epsilon: Added to the root of it; None is the optimiser's own.
+        average_trigger: Epochs without improvement that ``"asgd"`` waits for; None is 5.
+        schedule: Course of the learning rate: ``"constant"``, ``"step"``, ``"plateau"``, ``"cosine"``, ``"linear"`` or
+            ``"one-cycle"`` (`training/schedules.py`).
+        warmup_epochs: Epochs over which it rises from a thousandth, in fractions too.
+        decay_factor: What ``"step"`` (None is 0.1) and ``"plateau"`` (0.5) multiply it by.
+        decay_epochs: After how many epochs, or how many without improvement; None is 1 and 2.
         label_smoothing: Share of a text's target that goes to all classes alike, which counters wrong labels and
             overconfidence.
-        batch_size: Texts of a training step.
+        focal_gamma: Exponent of the focal loss, by which texts that are right already count little; 0 for none.
+        class_weight: ``"balanced"``, or a mapping from labels to weights, for learning; validation is unweighted.
+        l1: Penalty of the sum of the weights' absolute values.
+        l2: Penalty of the sum of their squares.
+        penalized: Which ones these are: ``"weights"``, all but biases; ``"embedding"``, ``"recurrent"``, ``"head"``, or
+            ``"all"``.
+        activity_penalty: Factor of the mean square of the encoder's output (Merity et al. 2017).
+        temporal_penalty: Factor of the mean square of its change from a step to the next.
+        batch_size: Texts of a batch.
+        accumulate: Batches of a step of the optimiser, which learns from them as from one.
         max_epochs: Epochs at most.
         patience: Epochs without improvement before training stops.
         monitor: What chooses the epoch on validation data: ``"accuracy"`` or ``"loss"``.
         validation_fraction: Share of each class set aside when `fit` is given no ``validation_data``; 0 sets nothing
             aside, and the last epoch is kept.
         gradient_clip: Largest norm of the gradient, or None.
+        gradient_clip_value: Largest absolute value of its entries, or None; clipped before the norm.
         ema_decay: Decay a step of an exponential moving average of the weights, as 0.998: it is the average that
             validation judges and that is kept. None keeps the weights themselves.
+        precision: ``"float32"``; ``"bfloat16"``, whose products are faster on hardware that has it; or, on a GPU,
+            ``"float16"`` with a loss scale. Weights are float32.
         random_state: An int, which repeats a run bit for bit, a ``numpy.random.RandomState``, or None for a new seed.
         device: ``"auto"`` (CUDA where there is one), ``"cpu"`` or ``"cuda"``.
         verbose: Whether progress is shown on standard error; None shows it on a terminal.
@@ -120,6 +156,7 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
     """
 
     kind: ClassVar[str] = "text-classifier"
+    tokenizer: str
     _token_lengths: dict[str, np.ndarray]
 
     def __init__(
@@ -145,53 +182,45 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
         dropout: float = 0.5,
         embedding_dropout: float = 0.5,
         word_dropout: float = 0.0,
+        locked_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
+        optimizer: str = "adamw",
+        momentum: float | None = None,
+        nesterov: bool = False,
+        beta1: float | None = None,
+        beta2: float | None = None,
+        epsilon: float | None = None,
+        average_trigger: int | None = None,
+        schedule: str = "constant",
+        warmup_epochs: float = 0.0,
+        decay_factor: float | None = None,
+        decay_epochs: int | None = None,
         label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        class_weight: Any = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        penalized: str = "weights",
+        activity_penalty: float = 0.0,
+        temporal_penalty: float = 0.0,
         batch_size: int = 32,
+        accumulate: int = 1,
         max_epochs: int = 20,
         patience: int = 3,
         monitor: str = "accuracy",
         validation_fraction: float = 0.1,
         gradient_clip: float | None = 1.0,
+        gradient_clip_value: float | None = None,
         ema_decay: float | None = None,
+        precision: str = "float32",
         random_state: Any = None,
         device: str = "auto",
         verbose: bool | None = None,
     ) -> None:
-        self.tokenizer = tokenizer
-        self.lowercase = lowercase
-        self.strip_html = strip_html
-        self.normalization = normalization
-        self.max_tokens = max_tokens
-        self.truncation = truncation
-        self.max_vocabulary = max_vocabulary
-        self.min_count = min_count
-        self.cell = cell
-        self.embedding_size = embedding_size
-        self.embedding_init = embedding_init
-        self.vectors = vectors
-        self.tune_vectors_after = tune_vectors_after
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.bidirectional = bidirectional
-        self.pooling = pooling
-        self.dropout = dropout
-        self.embedding_dropout = embedding_dropout
-        self.word_dropout = word_dropout
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.label_smoothing = label_smoothing
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.patience = patience
-        self.monitor = monitor
-        self.validation_fraction = validation_fraction
-        self.gradient_clip = gradient_clip
-        self.ema_decay = ema_decay
-        self.random_state = random_state
-        self.device = device
-        self.verbose = verbose
+        self._store(locals())
 
     def fit(
         self,
@@ -202,6 +231,7 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
         *,
         run_folder: str | os.PathLike[str] | None = None,
         resume: bool = False,
+        callbacks: Sequence[Any] = (),
     ) -> Self:
         """Learn from texts and labels.
 
@@ -212,6 +242,7 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
             validation_data: ``(X, y)`` or ``(X, y, sample_weight)`` that choose the epoch, instead of a share of X.
             run_folder: Where the checkpoints ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt`` are kept.
             resume: Go on from the last finished epoch in `run_folder`, where there is one.
+            callbacks: Your own, of the class ``lightning.Callback``.
 
         Raises:
             DataError: X, y or sample_weight cannot be used; the message says where.
@@ -230,6 +261,7 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
                 f"a classifier needs at least two classes in y; all {len(labels)} rows have the label "
                 f"{classes[0].item()!r}; check the label column"
             )
+        class_weight = resolve_class_weight(self.class_weight, classes, targets)
         train, rows = np.arange(len(texts)), np.arange(0)
         validation: tuple[list[str], np.ndarray, np.ndarray | None] | None = None
         if validation_data is not None:
@@ -246,6 +278,8 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
         encoder, encoded = TextEncoder.fit_encode(train_texts, **self._arguments(TEXT))
         batching: dict[str, Any] = {"batch_size": self.batch_size, "random_state": random_state}
         train_weights = None if weights is None else weights[train]
+        if class_weight is not None:
+            train_weights = class_weight[targets[train]] * (1.0 if train_weights is None else train_weights)
         token_lengths = {"train": encoded.lengths}
         train_batches = EncodedBatches(encoded.ids, targets[train], train_weights, shuffle=True, **batching)
         validation_batches = None
@@ -285,6 +319,7 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
                 "n_truncated_": encoded.truncated,
                 "_token_lengths": token_lengths,
             },
+            callbacks=callbacks,
         )
         return self
 

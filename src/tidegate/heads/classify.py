@@ -1,37 +1,17 @@
-"""One label a sequence: encoder, pooling, logits, weighted cross-entropy."""
+"""One label a sequence, or several: logits, weighted cross-entropy, probabilities."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tidegate.errors import nearest
-from tidegate.kernels.ragged import Ragged
-from tidegate.layers.attention import AdditiveAttention, max_pool, mean_pool
+from tidegate.heads.sequence import POOLINGS, SequenceNetwork, weighted_sum
 from tidegate.layers.dropout import check_rate
 from tidegate.layers.dropout import dropout as drop_features
-from tidegate.layers.embedding import TokenEmbedding
-from tidegate.layers.stack import RecurrentStack
 
-__all__ = ["POOLINGS", "ClassificationHead", "SequenceClassifier"]
-
-POOLINGS = ("last", "mean", "max", "attention")
-
-
-class LabelledBatch(Protocol):
-    """What a classifier reads of a batch: ids ``[N]``, their layout, class indices ``[B]``, weights ``[B]`` or None."""
-
-    @property
-    def values(self) -> Tensor: ...
-    @property
-    def ragged(self) -> Ragged: ...
-    @property
-    def targets(self) -> Tensor | None: ...
-    @property
-    def weights(self) -> Tensor | None: ...
+__all__ = ["POOLINGS", "ClassificationHead", "MultiLabelHead", "SequenceClassifier"]
 
 
 class ClassificationHead(nn.Module):
@@ -42,61 +22,130 @@ class ClassificationHead(nn.Module):
         num_classes: C, at least 2.
         dropout: Probability of dropping a feature before the map.
         label_smoothing: Share of a row's target that goes to all classes alike, in [0, 1).
+        focal_gamma: Exponent of the focal loss (Lin et al. 2017), which weighs a row by ``(1 - p)^gamma``, p being the
+            probability of its class, so that rows that are right already count little; 0 is plain cross-entropy.
     """
 
-    def __init__(self, input_size: int, num_classes: int, dropout: float = 0.0, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        num_classes: int,
+        dropout: float = 0.0,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+    ) -> None:
         super().__init__()
         if num_classes < 2:
             raise ValueError(f"a classifier needs at least 2 classes; found {num_classes}")
         check_rate("dropout", dropout)
         check_rate("label_smoothing", label_smoothing)
-        self.dropout, self.label_smoothing = dropout, label_smoothing
+        _check_gamma(focal_gamma)
+        self.dropout, self.label_smoothing, self.focal_gamma = dropout, label_smoothing, focal_gamma
         self.projection = nn.Linear(input_size, num_classes)
 
     def forward(self, pooled: Tensor) -> Tensor:
         """``[B, F]`` to logits ``[B, C]``."""
         return self.projection(drop_features(pooled, self.dropout, self.training))
 
-    def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The weighted sum of the rows' cross-entropies (nats) and the sum of their weights.
+    def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Each row's cross-entropy in nats, ``[B]``.
 
-        ``sum / count`` is a batch's loss: a weight of 2 counts as the row twice, a weight of 0 as its absence. In
-        training the targets are smoothed (Szegedy et al. 2016); in evaluation they are the labels themselves.
+        In training the targets are smoothed (Szegedy et al. 2016) and the loss is focal; in evaluation it is the plain
+        cross-entropy of the labels themselves.
 
         Args:
             logits: ``[B, C]``.
             targets: ``[B]`` int64 class indices.
-            weights: ``[B]``, not negative; None for ones.
         """
         smoothing = self.label_smoothing if self.training else 0.0
         losses = functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
-        if weights is None:
-            return losses.sum(), torch.full((), losses.shape[0], dtype=losses.dtype, device=losses.device)
-        weights = weights.to(losses.dtype)
-        # A row of weight zero is absent even where its loss is not finite.
-        return torch.where(weights > 0, losses * weights, 0.0).sum(), weights.sum()
+        if self.training and self.focal_gamma:
+            right = logits.float().softmax(-1).gather(1, targets[:, None]).squeeze(1)
+            losses = losses * (1 - right) ** self.focal_gamma
+        return losses
+
+    def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The weighted sum of `losses` and the sum of the weights, ``[B]`` and not negative; None for ones.
+
+        ``sum / count`` is a batch's loss: a weight of 2 counts as the row twice, a weight of 0 as its absence.
+        """
+        return weighted_sum(self.losses(logits, targets), weights)
+
+    def measure(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """``accuracy``: 1 for each row that is right, else 0."""
+        return {"accuracy": (logits.argmax(-1) == targets).to(logits.dtype)}
 
     def decode(self, logits: Tensor) -> Tensor:
         """Logits ``[B, C]`` to probabilities ``[B, C]``."""
         return logits.softmax(-1)
 
 
-class SequenceClassifier(nn.Module):
-    """Token ids to class logits: embedding, recurrent stack, pooling, head, all on ragged values.
+class MultiLabelHead(nn.Module):
+    """A linear map from a row's vector to one logit a label, each label there or not for itself.
+
+    Args:
+        input_size: F, features of the pooled vector.
+        num_labels: C, at least 1.
+        dropout: Probability of dropping a feature before the map.
+        label_smoothing: Share of each target that goes to there and not there alike, in [0, 1).
+        focal_gamma: As in :class:`ClassificationHead`, for each label.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        num_labels: int,
+        dropout: float = 0.0,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_rate("dropout", dropout)
+        check_rate("label_smoothing", label_smoothing)
+        _check_gamma(focal_gamma)
+        self.dropout, self.label_smoothing, self.focal_gamma = dropout, label_smoothing, focal_gamma
+        self.projection = nn.Linear(input_size, num_labels)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """``[B, F]`` to logits ``[B, C]``."""
+        return self.projection(drop_features(pooled, self.dropout, self.training))
+
+    def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Each row's mean binary cross-entropy in nats, ``[B]``.
+
+        Args:
+            logits: ``[B, C]``.
+            targets: ``[B, C]``, 1 where the row has the label, else 0.
+        """
+        wanted = targets.to(logits.dtype)
+        if self.training:
+            wanted = wanted * (1 - self.label_smoothing) + self.label_smoothing / 2
+        losses = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+        if self.training and self.focal_gamma:
+            right = (logits.float() * (2 * targets - 1)).sigmoid()
+            losses = losses * (1 - right) ** self.focal_gamma
+        return losses.mean(1)
+
+    def measure(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """``accuracy``: the share of each row's labels that are right at a probability of one half."""
+        return {"accuracy": ((logits > 0) == (targets > 0.5)).to(logits.dtype).mean(1)}
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """Logits ``[B, C]`` to the probability of each label, ``[B, C]``."""
+        return logits.sigmoid()
+
+
+class SequenceClassifier(SequenceNetwork):
+    """Token ids to class logits: a :class:`SequenceNetwork` with a head for classes, or for labels.
 
     Args:
         num_tokens: V, size of the vocabulary.
         num_classes: C.
-        cell: ``"gru"``, ``"lstm"`` or ``"rnn"``.
-        embedding_size: E.
-        hidden_size: H, a layer and direction.
-        num_layers: L.
-        bidirectional: Whether each layer also reads backwards.
-        pooling: ``"last"`` (the final state of each direction), ``"mean"``, ``"max"`` or ``"attention"``.
         dropout: Between the layers and before the logits.
-        embedding_dropout: Of single features of the embedded tokens.
-        word_dropout: Of whole tokens, which become the unknown one.
         label_smoothing: Share of a row's target that goes to all classes alike, in training.
+        focal_gamma: Exponent of the focal loss, in training.
+        multi_label: Whether a row may have several labels or none, instead of one class.
+        network: The further arguments of :class:`SequenceNetwork`.
 
     Raises:
         ValueError: The cell or the pooling is not one of those named.
@@ -107,65 +156,21 @@ class SequenceClassifier(nn.Module):
         num_tokens: int,
         num_classes: int,
         *,
-        cell: str,
-        embedding_size: int,
-        hidden_size: int,
-        num_layers: int,
-        bidirectional: bool,
-        pooling: str,
         dropout: float,
-        embedding_dropout: float,
-        word_dropout: float,
         label_smoothing: float,
+        focal_gamma: float = 0.0,
+        multi_label: bool = False,
+        **network: Any,
     ) -> None:
-        super().__init__()
-        if pooling not in POOLINGS:
-            raise ValueError(
-                f"pooling must be one of {', '.join(POOLINGS)}; found {pooling!r}.{nearest(pooling, POOLINGS)}"
-            )
-        self.pooling = pooling
-        self.embedding = TokenEmbedding(num_tokens, embedding_size, embedding_dropout, word_dropout)
-        self.encoder = RecurrentStack(cell, embedding_size, hidden_size, num_layers, bidirectional, dropout)
-        self.attention = AdditiveAttention(self.encoder.output_size, hidden_size) if pooling == "attention" else None
-        self.head = ClassificationHead(self.encoder.output_size, num_classes, dropout, label_smoothing)
-
-    def forward(self, values: Tensor, ragged: Ragged) -> Tensor:
-        """Ids ``[N]`` in ragged order to logits ``[B, C]`` in the caller's order."""
-        output, final = self.encoder.encode(self.embedding(values), ragged)
-        if self.attention is not None:
-            pooled = self.attention(output, ragged)
-        elif self.pooling == "mean":
-            pooled = mean_pool(output, ragged)
-        elif self.pooling == "max":
-            pooled = max_pool(output, ragged)
-        else:
-            pooled = final
-        return self.head(pooled)
-
-    def begin_epoch(self, epoch: int) -> None:
-        """Say which epoch of training begins, counted from 0."""
-        self.embedding.begin_epoch(epoch)
-
-    def loss(self, batch: LabelledBatch) -> tuple[Tensor, Tensor]:
-        """The weighted sum of the batch's losses, and the sum of the weights."""
-        return self.head.loss(self(batch.values, batch.ragged), _targets(batch), batch.weights)
-
-    def measure(self, batch: LabelledBatch) -> dict[str, tuple[Tensor, Tensor]]:
-        """Sum and count of each validation metric over the batch: ``loss`` and ``accuracy``."""
-        logits, targets = self(batch.values, batch.ragged), _targets(batch)
-        right = (logits.argmax(-1) == targets).to(logits.dtype)
-        weights = torch.ones_like(right) if batch.weights is None else batch.weights.to(right.dtype)
-        return {
-            "loss": self.head.loss(logits, targets, batch.weights),
-            "accuracy": ((right * weights).sum(), weights.sum()),
-        }
-
-    def decode(self, values: Tensor, ragged: Ragged) -> Tensor:
-        """Ids ``[N]`` in ragged order to class probabilities ``[B, C]`` in the caller's order."""
-        return self.head.decode(self(values, ragged))
+        kind = MultiLabelHead if multi_label else ClassificationHead
+        super().__init__(
+            num_tokens,
+            lambda size: kind(size, num_classes, dropout, label_smoothing, focal_gamma),
+            dropout=dropout,
+            **network,
+        )
 
 
-def _targets(batch: LabelledBatch) -> Tensor:
-    if batch.targets is None:
-        raise ValueError("a loss needs targets; the batch has none")
-    return batch.targets
+def _check_gamma(focal_gamma: float) -> None:
+    if not focal_gamma >= 0:
+        raise ValueError(f"focal_gamma must not be negative; found {focal_gamma}")

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from tidegate.errors import nearest
 from tidegate.kernels.ragged import Ragged, unsort_rows
 from tidegate.layers.forms import Form, Walk
+from tidegate.layers.locked_dropout import locked_dropout as drop_locked
 from tidegate.layers.merging import MERGES, merge_directions
 from tidegate.layers.recurrent import GRU, LSTM, RNN
-from tidegate.layers.recurrent_arguments import check_dropout, check_sizes, check_switches
+from tidegate.layers.recurrent_arguments import check_dropout, check_probability, check_sizes, check_switches
 from tidegate.layers.recurrent_base import RecurrentBase
 from tidegate.layers.sequence_layer import SequenceLayer
 
@@ -64,6 +65,8 @@ class RecurrentStack(SequenceLayer[tuple[Any, ...]]):
         layer_norm: Whether products and the LSTM's cell states are normalised.
         learn_initial_state: Whether the states to start from are parameters.
         init: How the weights start, by name: see :func:`tidegate.initialize_`.
+        locked_dropout: Probability of dropping a feature between the layers for a whole sequence, the same at each of
+            its steps, beside `dropout`, which draws anew at each.
 
     Raises:
         ValueError: A cell is not one of those named, lists are of different lengths, or as the layers raise it.
@@ -90,6 +93,7 @@ class RecurrentStack(SequenceLayer[tuple[Any, ...]]):
         layer_norm: bool = False,
         learn_initial_state: bool = False,
         init: str | Sequence[str] = "torch",
+        locked_dropout: float = 0.0,
     ) -> None:
         check_switches(bidirectional=bidirectional)
         names = _names(cells, hidden_size, num_layers)
@@ -121,7 +125,9 @@ class RecurrentStack(SequenceLayer[tuple[Any, ...]]):
                     init=init,
                 )
             )
+        check_probability("locked_dropout", locked_dropout)
         self._put_together(layers, dropout, residual, batch_first)
+        self.locked_dropout = float(locked_dropout)
 
     @classmethod
     def of(
@@ -162,6 +168,7 @@ class RecurrentStack(SequenceLayer[tuple[Any, ...]]):
             raise ValueError("residual adds an input to one output; merge='none' leaves two")
         self.layers = nn.ModuleList(layers)
         self.dropout, self.residual, self.batch_first = float(dropout), residual, batch_first
+        self.locked_dropout = 0.0
         like = next(layers[0].parameters())
         self.residuals = nn.ModuleList(
             nn.Identity()
@@ -183,6 +190,7 @@ class RecurrentStack(SequenceLayer[tuple[Any, ...]]):
     def extra_repr(self) -> str:
         """What is not shown of the layers."""
         shown = {"dropout": (self.dropout, 0.0), "residual": (self.residual, False)}
+        shown["locked_dropout"] = (self.locked_dropout, 0.0)
         shown["batch_first"] = (self.batch_first, False)
         return ", ".join(f"{name}={value}" for name, (value, default) in shown.items() if value != default)
 
@@ -208,6 +216,8 @@ class RecurrentStack(SequenceLayer[tuple[Any, ...]]):
             inputs = values
             if place > 0 and self.dropout > 0:
                 inputs = nn.functional.dropout(values, self.dropout, self.training)
+            if place > 0 and self.locked_dropout > 0:
+                inputs = drop_locked(inputs, ragged, self.locked_dropout, self.training)
             of_layer: dict[str, Tensor] | None = None if traces is None else {}
             walk = layer.walk(inputs, ragged, None if states is None else states[place], of_layer)
             if traces is not None and of_layer is not None:

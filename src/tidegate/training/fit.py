@@ -26,9 +26,10 @@ from tidegate.training.averaging import TriggeredAverage, WeightAverage, average
 from tidegate.training.checkpoints import AtomicCheckpoints, CheckpointFolder, read_checkpoint
 from tidegate.training.module import DivergenceError, NetworkModule
 from tidegate.training.optimizers import AVERAGE_TRIGGER
+from tidegate.training.precision import PRECISIONS
 from tidegate.training.progress import Progress
 from tidegate.training.selection import Selection
-from tidegate.training.settings import PRECISIONS, BatchSource, FitResult, FitSettings, Trainable
+from tidegate.training.settings import BatchSource, FitResult, FitSettings, Trainable
 
 __all__ = ["BatchSource", "FitResult", "FitSettings", "Trainable", "fit"]
 

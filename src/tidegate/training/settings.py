@@ -11,12 +11,14 @@ from torch import Tensor
 from tidegate.data.batch import Batch
 from tidegate.errors import nearest
 from tidegate.training.optimizers import check_optimizer
+from tidegate.training.precision import describe_precision
 from tidegate.training.schedules import check_schedule
 
-__all__ = ["PENALIZED", "PRECISIONS", "BatchSource", "FitResult", "FitSettings", "Trainable"]
+__all__ = ["PENALIZED", "BatchSource", "FitResult", "FitSettings", "Trainable"]
 
-PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 PENALIZED = ("weights", "embedding", "recurrent", "head", "all")
+# Of these metrics a lower one is better, of all others a higher one.
+_LOWER_IS_BETTER = ("loss", "mean_absolute_error", "mean_squared_error", "calibration_error", "perplexity")
 
 
 class Trainable(Protocol):
@@ -57,7 +59,6 @@ class FitSettings:
         random_state: Seed of every draw.
         device: ``"cpu"`` or ``"cuda"``, with an index or without.
         verbose: Whether to show progress on standard error; otherwise a line an epoch goes to the log at INFO.
-        higher_is_better: Whether `monitor` is to be high; of ``loss`` and ``accuracy`` it is known.
         optimizer: One of :data:`~tidegate.training.optimizers.OPTIMIZERS`.
         momentum, nesterov, beta1, beta2, epsilon, average_trigger: Of the optimisers that have them.
         schedule: One of :data:`~tidegate.training.schedules.SCHEDULES`.
@@ -67,7 +68,7 @@ class FitSettings:
         accumulate: Batches whose losses and counts are summed before a step.
         l1, l2: Penalties of the sum of absolute values and of squares.
         penalized: Which parameters they are for, one of :data:`PENALIZED`.
-        precision: A key of :data:`PRECISIONS`.
+        precision: A key of :data:`~tidegate.training.precision.PRECISIONS`.
     """
 
     learning_rate: float
@@ -80,7 +81,6 @@ class FitSettings:
     random_state: int
     device: str
     verbose: bool
-    higher_is_better: bool | None = None
     optimizer: str = "adamw"
     momentum: float | None = None
     nesterov: bool = False
@@ -100,6 +100,7 @@ class FitSettings:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
+        describe_precision(self.precision, self.device)
         check_optimizer(self)
         check_schedule(self)
         if self.penalized not in PENALIZED:
@@ -120,7 +121,7 @@ class FitSettings:
     @property
     def sign(self) -> float:
         """1 where a higher `monitor` is better, else -1."""
-        return 1.0 if (self.monitor != "loss" if self.higher_is_better is None else self.higher_is_better) else -1.0
+        return -1.0 if self.monitor in _LOWER_IS_BETTER else 1.0
 
 
 @dataclass(frozen=True)
