@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tidegate import terminal
+from tidegate import cli_search, terminal
 from tidegate.cli_session import (
     INTERRUPTED,
     AsJson,
@@ -41,6 +41,7 @@ recipes_app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(recipes_app, name="recipes")
+app.add_typer(cli_search.app, name="search")
 
 
 @app.callback(invoke_without_command=True)
