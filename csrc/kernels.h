@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "crf.h"
+#include "scan.h"
 
 namespace tidegate {
 
@@ -110,6 +111,7 @@ struct Kernels {
   void (*project)(const Projection&);
   void (*activation_float)(Activation, const float* from, float* to, std::int64_t count);
   const CrfKernels* crf;
+  const ScanKernels* scan;
 };
 
 // The instruction sets of this build that the machine can run, best first.

@@ -1,6 +1,6 @@
 // The kernels against plain loops, without Python: what runs under an emulator of another processor, too. Every cell,
-// its options, types, instruction sets and threads; the gradients come from a tape under the same loops. Exits with 1
-// where anything differs.
+// its options, types, instruction sets and threads, and linear recurrences; the gradients come from a tape under the same
+// loops. Exits with 1 where anything differs.
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "check_scan.h"
 #include "kernels.h"
 #include "plain_loops.h"
 #include "pool.h"
@@ -287,6 +288,7 @@ int main() {
     expect(set_isa(kernels->name) && &tidegate::kernels() == kernels, std::string("choosing ") + kernels->name);
     check_activations(*kernels);
     check_projections(*kernels);
+    check_scans(*kernels);
   }
   check_recurrences(isas);
   check_pool();
