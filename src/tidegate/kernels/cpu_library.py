@@ -6,7 +6,7 @@ They have rules for fake tensors and for vmap, which folds the mapped dimension 
 
 from __future__ import annotations
 
-import inspect
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,20 +15,13 @@ from torch import Tensor
 
 from tidegate.kernels import cpu_ops
 from tidegate.kernels.cpu_ops import backward_made, forward_made, new_empty
+from tidegate.kernels.fakes import fake_rule
 
 __all__ = ["ops_for"]
 
 
 def _fake(op: Callable[..., Any], made: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
-    """The rule for fake tensors: what `made` makes, of those of the op's arguments that it names."""
-    names = list(inspect.signature(op).parameters)
-    _, *wanted = inspect.signature(made).parameters
-
-    def rule(*arguments: Any) -> tuple[Tensor, ...]:
-        given = dict(zip(names, arguments, strict=True))
-        return made(new_empty, *(given[name] for name in wanted))
-
-    return rule
+    return fake_rule(op, functools.partial(made, new_empty))
 
 
 def _project_fake(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tidegate.kernels import scan_parallel, scan_reference
+from tidegate.kernels.fakes import fake_rule
 from tidegate.native import extension
 
 __all__ = ["native_steps", "parallel_steps"]
@@ -110,13 +111,11 @@ def _contiguous_like(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, memory_format=torch.contiguous_format)
 
 
-def _forward_made(a: Tensor, b: Tensor, h_0: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+def _forward_made(b: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
     return _contiguous_like(b), _contiguous_like(h_0)
 
 
-def _backward_made(
-    grad_h: Tensor, grad_h_n: Tensor, a: Tensor, h: Tensor, h_0: Tensor, *_: Any
-) -> tuple[Tensor, Tensor, Tensor]:
+def _backward_made(a: Tensor, h: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return _contiguous_like(a), _contiguous_like(h), _contiguous_like(h_0)
 
 
@@ -126,7 +125,7 @@ def _forward(
     if not native:
         return scan_parallel.forward(a, b, h_0, batch_sizes, is_complex)
     layout = _layout(a, b, h_0, batch_sizes, is_complex)
-    h, h_n = _forward_made(a, b, h_0)
+    h, h_n = _forward_made(b, h_0)
     _run(extension().scan_forward, layout, a, b, h_0, h, h_n)
     return h, h_n
 
@@ -145,7 +144,7 @@ def _backward(
         return scan_parallel.backward(grad_h, grad_h_n, a, h, h_0, batch_sizes, is_complex)
     layout = _layout(a, h, h_0, batch_sizes, is_complex)
     _check({"grad_h": (grad_h, h.shape), "grad_h_n": (grad_h_n, h_0.shape)}, h.dtype)
-    grad_a, grad_b, grad_h_0 = _backward_made(grad_h, grad_h_n, a, h, h_0)
+    grad_a, grad_b, grad_h_0 = _backward_made(a, h, h_0)
     if a.dim() == 2:
         _run(extension().scan_backward, layout, grad_h, grad_h_n, a, h, h_0, grad_a, grad_b, grad_h_0)
         return grad_a, grad_b, grad_h_0
@@ -211,11 +210,11 @@ _library.define(
     "scan_backward(Tensor grad_h, Tensor grad_h_n, Tensor a, Tensor h, Tensor h_0, Tensor batch_sizes,"
     " bool is_complex, bool native) -> (Tensor, Tensor, Tensor)"
 )
-for _name, _impl, _fake, _rule in (
+for _name, _impl, _made, _rule in (
     ("scan_forward", _forward, _forward_made, _vmap_rule("scan_forward", 3)),
     ("scan_backward", _backward, _backward_made, _vmap_rule("scan_backward", 5)),
 ):
     for _device in ("CPU", "CUDA"):
         _library.impl(_name, _impl, _device)
-    torch.library.register_fake(f"tidegate::{_name}", _fake, lib=_library)
+    torch.library.register_fake(f"tidegate::{_name}", fake_rule(_impl, _made), lib=_library)
     torch.library.register_vmap(f"tidegate::{_name}", _rule, lib=_library)
