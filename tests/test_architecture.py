@@ -33,6 +33,7 @@ UPPER = {
     "cli",
     "cli_search",
     "cli_session",
+    "cli_vectors",
     "config",
     "jobs",
     "located_yaml",
@@ -45,6 +46,7 @@ UPPER = {
     "run_folder",
     "run_steps",
     "search_jobs",
+    "vector_jobs",
     "recipes",
 }
 WITHOUT_TORCH = [

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tidegate import cli_search, terminal
+from tidegate import cli_search, cli_vectors, terminal
 from tidegate.cli_session import (
     INTERRUPTED,
     AsJson,
@@ -42,6 +42,7 @@ recipes_app = typer.Typer(
 )
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(cli_search.app, name="search")
+app.add_typer(cli_vectors.app, name="vectors")
 
 
 @app.callback(invoke_without_command=True)
