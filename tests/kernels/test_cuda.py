@@ -81,21 +81,25 @@ def on_gpu(case: Case) -> Case:
     return moved
 
 
+def check_on_gpu(cell: str, option: str, directions: int) -> None:
+    case = Case(cell, [5, 3, 5, 0, 1, 9], 17, option=option, directions=directions)
+    expected = case.call("reference")
+    loss = sum((t * torch.arange(t.numel()).view(t.shape).cos()).sum() for t in expected)
+    gradients = torch.autograd.grad(loss, case.leaves)
+    leaves = [leaf.detach().cuda().requires_grad_() for leaf in case.leaves]
+    for backend in [None, "reference"]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = on_gpu(case).call(backend, *leaves)
+        loss = sum((t * torch.arange(t.numel(), device="cuda").view(t.shape).cos()).sum() for t in found)
+        for a, b in zip([*found, *torch.autograd.grad(loss, leaves)], [*expected, *gradients], strict=True):
+            torch.testing.assert_close(a.cpu(), b, msg=lambda text: f"{cell}, {option}, {directions}: {text}")
+
+
 @needs_gpu
 def test_on_a_gpu_values_and_gradients_are_the_references():
     for (cell, option), directions in itertools.product(KINDS, (1, 2)):
-        case = Case(cell, [5, 3, 5, 0, 1, 9], 17, option=option, directions=directions)
-        expected = case.call("reference")
-        loss = sum((t * torch.arange(t.numel()).view(t.shape).cos()).sum() for t in expected)
-        gradients = torch.autograd.grad(loss, case.leaves)
-        leaves = [leaf.detach().cuda().requires_grad_() for leaf in case.leaves]
-        for backend in [None, "reference"]:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                found = on_gpu(case).call(backend, *leaves)
-            loss = sum((t * torch.arange(t.numel(), device="cuda").view(t.shape).cos()).sum() for t in found)
-            for a, b in zip([*found, *torch.autograd.grad(loss, leaves)], [*expected, *gradients], strict=True):
-                torch.testing.assert_close(a.cpu(), b, msg=lambda text: f"{cell}, {option}, {directions}: {text}")
+        check_on_gpu(cell, option, directions)
 
 
 @needs_gpu
