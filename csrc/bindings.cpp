@@ -87,13 +87,14 @@ tidegate::Layout layout_of(const nb::tuple& tuple) {
 }
 
 tidegate::Parameters parameters_of(const nb::tuple& tuple) {
-  Fields f(tuple, 14);
+  Fields f(tuple, 15);
   tidegate::Parameters p;
   p.weight_hh = f.address<const void>();
   p.scale_hh = f.address<const float>();
   p.weight_hr = f.address<const void>();
   p.scale_hr = f.address<const float>();
-  p.bias_n = f.address<const void>();
+  p.bias_ih = f.address<const void>();
+  p.bias_hh = f.address<const void>();
   p.peephole = f.address<const void>();
   p.norm_hh = f.address<const void>();
   p.norm_c = f.address<const void>();
