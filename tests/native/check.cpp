@@ -85,7 +85,7 @@ void run(const Case& a, const States& states, const Leaves& leaves, const Double
   kernels.forward(forward);
   std::free(packed);
   expect(output.same_as(again), where + ": another output with packed weights");
-  if (!learns) return;
+  if (!learns || (a.type == Type::bfloat16 && nearest_kink < 0.02)) return;
 
   Array of_output(stored, a.of_output), of_h_n(real, a.of_h_n), of_c_n(real, a.of_c_n);
   const int width = a.cell == Cell::gru ? 4 : a.G;

@@ -2,10 +2,12 @@
 // that know their gradients.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
@@ -53,7 +55,13 @@ inline Number logistic(Number a) {
   const double s = 1 / (1 + std::exp(-a.value));
   return {s, a, s * (1 - s)};
 }
-inline Number rectified(Number a) { return {a.value > 0 ? a.value : 0, a, a.value > 0 ? 1.0 : 0.0}; }
+// How near a ReLU has come to its kink, where rounding decides about a gradient.
+inline double nearest_kink = 0;
+
+inline Number rectified(Number a) {
+  nearest_kink = std::min(nearest_kink, std::fabs(a.value));
+  return {a.value > 0 ? a.value : 0, a, a.value > 0 ? 1.0 : 0.0};
+}
 
 using Numbers = std::vector<Number>;
 using Doubles = std::vector<double>;
@@ -274,6 +282,7 @@ inline States reference(const Case& a, const Leaves& in) {
   std::vector<std::int64_t> offsets{0};
   for (const std::int64_t size : a.batch_sizes) offsets.push_back(offsets.back() + size);
   const auto T = static_cast<std::int64_t>(a.batch_sizes.size());
+  nearest_kink = std::numeric_limits<double>::infinity();
   States made{Numbers(a.N * D * P), in.h_0, in.c_0};
   for (int d = 0; d < D; ++d)
     for (int row = 0; row < a.B; ++row)
