@@ -59,7 +59,7 @@ class TaggingModel(TypedDict, total=False):
     """What the network is."""
 
     __pydantic_config__ = STRICT  # pyright: ignore[reportGeneralTypeIssues]
-    cell: Literal["gru", "lstm", "rnn"]
+    cell: Literal["gru", "lstm", "rnn", "gru-blstm"]
     embedding_size: Count | None
     vectors: Annotated[list[str], Field(min_length=1), BeforeValidator(listed)] | None
     extra_words: Annotated[int, Field(ge=0)]

@@ -61,7 +61,7 @@ def test_other_names_and_other_tokens(tmp_path: Path):
     fields = {"text": "sentence", "spans": "marks"}
     examples = read_tagged(path, fields=fields, tokenizer="characters")
     assert (examples.sentences, examples.tags) == ([["北", "京", "好"]], [["B-LOC", "I-LOC", "O"]])
-    with pytest.raises(DataError, match="there is no field 'sentense'. Did you mean 'sentence'"):
+    with pytest.raises(DataError, match=r"there is no field 'sentense'\. Did you mean 'sentence'"):
         read_tagged(path, fields={"text": "sentense"})
     with pytest.raises(DataError, match="fields: 'txt' is none of"):
         read_tagged(path, fields={"txt": "sentence"})

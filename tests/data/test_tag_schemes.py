@@ -68,7 +68,7 @@ def test_each_scheme_by_hand():
 
 
 def test_tags_without_types_are_words():
-    assert spans_of("B E S B I E".split()) == [Span(0, 2, ""), Span(2, 3, ""), Span(3, 6, "")]
+    assert spans_of(["B", "E", "S", "B", "I", "E"]) == [Span(0, 2, ""), Span(2, 3, ""), Span(3, 6, "")]
     assert tags_of([Span(0, 2, ""), Span(2, 3, "")], 3, "bmes") == ["B", "E", "S"]
 
 
@@ -125,8 +125,8 @@ def test_illegal_places(tags: str, scheme: str, places: list[int]):
 
 
 def test_repair_keeps_the_segments_that_conlleval_sees():
-    tags = "O I-A I-A B-A I-B".split()
-    assert repair_tags(tags, "bio") == "O B-A I-A B-A B-B".split()
+    tags = ["O", "I-A", "I-A", "B-A", "I-B"]
+    assert repair_tags(tags, "bio") == ["O", "B-A", "I-A", "B-A", "B-B"]
     assert spans_of(repair_tags(tags, "bio")) == spans_of(tags)
 
 
