@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tidegate.layers.lru import LRU as LRU
     from tidegate.layers.minimal import MinGRU as MinGRU
     from tidegate.layers.minimal import MinLSTM as MinLSTM
+    from tidegate.layers.multihead import MultiHeadAttention as MultiHeadAttention
     from tidegate.layers.onnx_weights import OnnxNode as OnnxNode
     from tidegate.layers.onnx_weights import from_onnx as from_onnx
     from tidegate.layers.onnx_weights import load_onnx_ as load_onnx_
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tidegate.layers.replace import replace_ as replace_
     from tidegate.layers.stack import RecurrentStack as RecurrentStack
     from tidegate.layers.time_distributed import TimeDistributed as TimeDistributed
+    from tidegate.layers.transformer import TransformerEncoder as TransformerEncoder
     from tidegate.layers.update_gate import negate_update_gate_ as negate_update_gate_
 
 __version__ = "0.1.0"
@@ -41,12 +43,14 @@ _HOMES = {
     "LinearTextClassifier": "tidegate.estimators.linear_text_classifier",
     "MinGRU": "tidegate.layers.minimal",
     "MinLSTM": "tidegate.layers.minimal",
+    "MultiHeadAttention": "tidegate.layers.multihead",
     "OnnxNode": "tidegate.layers.onnx_weights",
     "RNN": "tidegate.layers.recurrent",
     "RecurrentStack": "tidegate.layers.stack",
     "SequenceTagger": "tidegate.estimators.sequence_tagger",
     "TextClassifier": "tidegate.estimators.text_classifier",
     "TimeDistributed": "tidegate.layers.time_distributed",
+    "TransformerEncoder": "tidegate.layers.transformer",
     "from_keras": "tidegate.layers.keras_weights",
     "from_onnx": "tidegate.layers.onnx_weights",
     "initialize_": "tidegate.layers.initialization",
@@ -68,11 +72,13 @@ __all__ = [
     "LinearTextClassifier",
     "MinGRU",
     "MinLSTM",
+    "MultiHeadAttention",
     "OnnxNode",
     "RecurrentStack",
     "SequenceTagger",
     "TextClassifier",
     "TimeDistributed",
+    "TransformerEncoder",
     "__version__",
     "from_keras",
     "from_onnx",
