@@ -35,7 +35,7 @@ def recurrences(cell: str, weights: StepWeights) -> dict[str, Callable[[], Tenso
     gates = torch.randn(STEPS, 1, GATES[cell] * hidden)
     state = torch.zeros(1, 1, hidden)
     memory = torch.zeros(1, 1, hidden) if cell == "lstm" else None
-    bias_n = torch.zeros(1, hidden) if cell == "gru" else None
+    bias = torch.zeros(1, GATES[cell] * hidden)
     batch_sizes = torch.ones(STEPS, dtype=torch.int64)
     weight_int8, scale = quantize_rows(weights.weight_hh)
     kinds = {
@@ -45,7 +45,22 @@ def recurrences(cell: str, weights: StepWeights) -> dict[str, Callable[[], Tenso
     }
 
     def call(gates: Tensor, weight: Tensor, scale: Tensor | None) -> Callable[[], Tensor]:
-        rest = (None, None, bias_n, None, None, None, state, memory, None, None, None, [0.0, 0.0, 1e-5], batch_sizes)
+        rest = (
+            None,
+            None,
+            bias,
+            bias,
+            None,
+            None,
+            None,
+            state,
+            memory,
+            None,
+            None,
+            None,
+            [0.0, 0.0, 1e-5],
+            batch_sizes,
+        )
         weight = weight[None]
 
         def run() -> Tensor:

@@ -35,6 +35,19 @@ Type type_named(const std::string& name) {
   throw std::invalid_argument("expected the type float32, float64, bfloat16 or int8; found " + name);
 }
 
+void check_batch_sizes(const std::int64_t* sizes, std::int64_t steps, std::int64_t rows, std::int64_t values) {
+  std::int64_t sum = 0, most = rows;
+  for (std::int64_t t = 0; t < steps; ++t) {
+    if (sizes[t] < 0 || sizes[t] > most)
+      throw std::invalid_argument("expected batch_sizes that never grow, from no more than the rows; found " +
+                                  std::to_string(sizes[t]) + " at step " + std::to_string(t));
+    sum += most = sizes[t];
+  }
+  if (sum != values)
+    throw std::invalid_argument("expected batch_sizes that add up to the " + std::to_string(values) + " values; found " +
+                                std::to_string(sum));
+}
+
 }  // namespace tidegate::bindings
 
 namespace {
@@ -69,27 +82,19 @@ tidegate::Layout layout_of(const nb::tuple& tuple) {
   l.units = f.number<int>();
   l.states = f.number<int>();
   l.threads = f.number<int>();
-  std::int64_t sum = 0, most = l.rows;
-  for (std::int64_t t = 0; t < l.steps; ++t) {
-    if (l.batch_sizes[t] < 0 || l.batch_sizes[t] > most)
-      throw std::invalid_argument("expected batch_sizes that never grow, from no more than the rows; found " +
-                                  std::to_string(l.batch_sizes[t]) + " at step " + std::to_string(t));
-    sum += most = l.batch_sizes[t];
-  }
-  if (sum != l.values)
-    throw std::invalid_argument("expected batch_sizes that add up to the " + std::to_string(l.values) + " values; found " +
-                                std::to_string(sum));
+  check_batch_sizes(l.batch_sizes, l.steps, l.rows, l.values);
   return l;
 }
 
 tidegate::Parameters parameters_of(const nb::tuple& tuple) {
-  Fields f(tuple, 14);
+  Fields f(tuple, 15);
   tidegate::Parameters p;
   p.weight_hh = f.address<const void>();
   p.scale_hh = f.address<const float>();
   p.weight_hr = f.address<const void>();
   p.scale_hr = f.address<const float>();
-  p.bias_n = f.address<const void>();
+  p.bias_ih = f.address<const void>();
+  p.bias_hh = f.address<const void>();
   p.peephole = f.address<const void>();
   p.norm_hh = f.address<const void>();
   p.norm_c = f.address<const void>();
@@ -197,6 +202,7 @@ NB_MODULE(_native, m) {
   bind_step(m);
   bind_crf(m);
   bind_pool(m);
+  bind_scan(m);
 
   // The variable of the environment is read once, at import; a wrong name stops the import with its reason.
   if (const char* forced = std::getenv("TIDEGATE_ISA")) set_isa(forced);

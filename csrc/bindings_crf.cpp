@@ -31,15 +31,7 @@ struct Model {
   }
 
   void check_layout() const {
-    const Size* sizes = pointer<const Size>(batch_sizes);
-    Size before = rows, sum = 0;
-    for (Size t = 0; t < steps; ++t) {
-      if (sizes[t] < 0 || sizes[t] > before)
-        throw std::invalid_argument("expected batch_sizes that do not grow from at most the number of rows");
-      before = sizes[t];
-      sum += sizes[t];
-    }
-    if (sum != values) throw std::invalid_argument("expected batch_sizes whose sum is the number of values");
+    tidegate::bindings::check_batch_sizes(pointer<const Size>(batch_sizes), steps, rows, values);
   }
 
   void check_tags(Address tags) const {

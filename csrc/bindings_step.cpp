@@ -83,7 +83,13 @@ class Step {
     if (bias) keep(bias_, *bias, outputs, "bias");
     Parameters& p = forward_.parameters;
     p = {};
-    p.bias_n = keep_optional(bias_n_, bias_n, units, "bias_n");
+    if (bias_n) {
+      std::vector<float> kept;
+      keep(kept, *bias_n, units, "bias_n");
+      bias_hh_.assign(2 * units, 0.0f);
+      bias_hh_.insert(bias_hh_.end(), kept.begin(), kept.end());
+      p.bias_hh = bias_hh_.data();
+    }
     p.peephole = keep_optional(peephole_, peephole, 3 * units, "peephole");
     p.norm_hh = keep_optional(norm_hh_, norm_hh, outputs, "norm_hh");
     keep_optional(norm_ih_, norm_ih, outputs, "norm_ih");
@@ -211,7 +217,7 @@ class Step {
   Forward forward_{};
   Projection projection_{};
   int gates_ = 0, inputs_ = 0, outputs_ = 0;
-  std::vector<float> bias_, bias_n_, peephole_, norm_ih_, norm_hh_, norm_c_, gates_memory_;
+  std::vector<float> bias_, bias_hh_, peephole_, norm_ih_, norm_hh_, norm_c_, gates_memory_;
   std::vector<std::uint16_t> half_;
   Memory packed_hh_, packed_ih_;
 };

@@ -22,11 +22,11 @@ template <class Real> struct ForwardSpace {
   SumTables<Real> tables;
   Real *alpha, *p, *sums;  // [threads, rows of a block, width]
 
-  ForwardSpace(Pieces& pieces, const CrfModel<Real>& model, int team) : tables(pieces, model) {
+  ForwardSpace(Arena& arena, const CrfModel<Real>& model, int team) : tables(arena, model) {
     const std::size_t count = static_cast<std::size_t>(team) * kBlockRows * tables.width;
-    alpha = pieces.take<Real>(count);
-    p = pieces.take<Real>(count);
-    sums = pieces.take<Real>(count);
+    alpha = arena.take<Real>(count);
+    p = arena.take<Real>(count);
+    sums = arena.take<Real>(count);
   }
 };
 
@@ -68,7 +68,7 @@ template <class Real> class Forward {
 #pragma GCC unroll 8
     for (int m = 0; m < R; ++m)
       for (int j = 0; j < width_; j += kStep) {
-        const V emission = load_part(emissions(t, first + m) + j, lanes_left<Real>(K_, j));
+        const V emission = load_lanes(emissions(t, first + m) + j, lanes_left<Real>(K_, j));
         if (t == 0) {
           store<Real>(sums + m * width_ + j, V{});
           store<Real>(next + m * width_ + j, emission + load<Real>(tables_.start + j));
@@ -105,8 +105,8 @@ template <class Real> class Forward {
       store<Real>(alpha_ + m * width_ + j, alpha);
       store<Real>(p_ + m * width_ + j, probability<Real>(alpha));
       if (saved) {
-        store_part(saved + j, alpha, lanes_left<Real>(K_, j));
-        store_part(saved + K_ + j, load<Real>(sums_ + m * width_ + j), lanes_left<Real>(K_, j));
+        store_lanes(saved + j, alpha, lanes_left<Real>(K_, j));
+        store_lanes(saved + K_ + j, load<Real>(sums_ + m * width_ + j), lanes_left<Real>(K_, j));
       }
     }
   }
@@ -151,18 +151,18 @@ template <class Real> struct BackwardSpace {
   Real *direct;                   // [parts, K, width]: sums at [j][i]
   Real *start, *end;              // [parts, width]
 
-  BackwardSpace(Pieces& pieces, const CrfModel<Real>& model, int team, int parts) : tables(pieces, model) {
+  BackwardSpace(Arena& arena, const CrfModel<Real>& model, int team, int parts) : tables(arena, model) {
     const std::size_t count = static_cast<std::size_t>(team) * kBlockRows * tables.width;
     const std::size_t square = static_cast<std::size_t>(parts) * model.num_tags * tables.width;
-    p = pieces.take<Real>(count);
-    w = pieces.take<Real>(count);
-    scaled_w = pieces.take<Real>(count);
-    before = pieces.take<Real>(count);
-    products = pieces.take<Real>(count);
-    pairs = pieces.take<Real>(square);
-    direct = pieces.take<Real>(square);
-    start = pieces.take<Real>(static_cast<std::size_t>(parts) * tables.width);
-    end = pieces.take<Real>(static_cast<std::size_t>(parts) * tables.width);
+    p = arena.take<Real>(count);
+    w = arena.take<Real>(count);
+    scaled_w = arena.take<Real>(count);
+    before = arena.take<Real>(count);
+    products = arena.take<Real>(count);
+    pairs = arena.take<Real>(square);
+    direct = arena.take<Real>(square);
+    start = arena.take<Real>(static_cast<std::size_t>(parts) * tables.width);
+    end = arena.take<Real>(static_cast<std::size_t>(parts) * tables.width);
   }
 };
 
@@ -230,7 +230,7 @@ template <class Real> class Backward {
     Real* grad = a_.grad_emissions + place * K_;
     for (int j = 0; j < width_; j += kStep) {
       const V p = load<Real>(p_ + m * width_ + j), scaled = broadcast<Real>(of_partition_[m]) * p;
-      store_part(grad + j, scaled, lanes_left<Real>(K_, j));
+      store_lanes(grad + j, scaled, lanes_left<Real>(K_, j));
       if (t == 0) store<Real>(start_ + j, load<Real>(start_ + j) + scaled);
     }
     if (!a_.tags) return;
@@ -248,14 +248,14 @@ template <class Real> class Backward {
     for (int m = 0; m < R; ++m)
       for (int j = 0; j < width_; j += kStep) {
         const int lanes = lanes_left<Real>(K_, j);
-        const V sum = load_part(sums(t, first + m) + j, lanes), p = load<Real>(p_ + at + m * width_ + j);
+        const V sum = load_lanes(sums(t, first + m) + j, lanes), p = load<Real>(p_ + at + m * width_ + j);
         const IntVec<Real> small = sum < broadcast<Real>(Limits<Real>::small_sum);
         const V w = select<Real>(small, V{}, p / sum);
         low |= small & (p > V{});
         store<Real>(w_ + at + m * width_ + j, w);
         store<Real>(scaled_w_ + at + m * width_ + j, w * of_partition_[first + m]);
         store<Real>(before_ + at + m * width_ + j,
-                    probability<Real>(load_part(saved(t - 1, first + m) + j, lanes)));
+                    probability<Real>(load_lanes(saved(t - 1, first + m) + j, lanes)));
       }
     product<Real, R>(w_ + at, tables_.into, K_, width_, products_ + at);
     add_pairs<R>(first);

@@ -1,12 +1,9 @@
-// What the passes of the CRF share: lanes reduced to one number, blocks of rows, and how they go round the threads.
+// What the passes of the CRF share: lanes reduced to one number, blocks of rows, and the tables that every row reads.
 // Lanes run over the tags, padded to whole vectors; a few rows go side by side, so that one's latency hides another's.
 #pragma once
 
-#include <omp.h>
-
 #include "activations.h"
-#include "crf.h"
-#include "kernels.h"
+#include "rows.h"
 
 namespace tidegate::TIDEGATE_ISA {
 
@@ -17,62 +14,6 @@ inline constexpr int kBlockRows = kVectorRegisters >= 32 ? 8 : 4;
 template <class Real> inline constexpr Real kInfinity = static_cast<Real>(__builtin_inf());
 template <class Real>
 inline constexpr Real kLargest = static_cast<Real>(sizeof(Real) == 4 ? __FLT_MAX__ : __DBL_MAX__);
-
-template <class Real> constexpr int padded(int count) {
-  return (count + kLanes<Real> - 1) / kLanes<Real> * kLanes<Real>;
-}
-
-constexpr std::size_t in_cache_lines(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
-
-template <class Real> int lanes_left(int count, int first) {
-  return count - first < kLanes<Real> ? count - first : kLanes<Real>;
-}
-
-// The first `lanes` lanes, zeros beyond, and the same back. With few tags every vector is a partial one, and a copy
-// through memory, as load_lanes makes it, would take longer than the rest of the step.
-TIDEGATE_INLINE Vec<float> load_part(const float* from, int lanes) {
-#if defined(__AVX512F__)
-  return (Vec<float>)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << lanes) - 1), from);
-#elif defined(__AVX2__)
-  const __m256i place = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  return (Vec<float>)_mm256_maskload_ps(from, _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), place));
-#else
-  return load_lanes(from, lanes);
-#endif
-}
-
-TIDEGATE_INLINE Vec<double> load_part(const double* from, int lanes) {
-#if defined(__AVX512F__)
-  return (Vec<double>)_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << lanes) - 1), from);
-#elif defined(__AVX2__)
-  const __m256i place = _mm256_setr_epi64x(0, 1, 2, 3);
-  return (Vec<double>)_mm256_maskload_pd(from, _mm256_cmpgt_epi64(_mm256_set1_epi64x(lanes), place));
-#else
-  return load_lanes(from, lanes);
-#endif
-}
-
-TIDEGATE_INLINE void store_part(float* to, Vec<float> v, int lanes) {
-#if defined(__AVX512F__)
-  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << lanes) - 1), (__m512)v);
-#elif defined(__AVX2__)
-  const __m256i place = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  _mm256_maskstore_ps(to, _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), place), (__m256)v);
-#else
-  store_lanes(to, v, lanes);
-#endif
-}
-
-TIDEGATE_INLINE void store_part(double* to, Vec<double> v, int lanes) {
-#if defined(__AVX512F__)
-  _mm512_mask_storeu_pd(to, static_cast<__mmask8>((1u << lanes) - 1), (__m512d)v);
-#elif defined(__AVX2__)
-  const __m256i place = _mm256_setr_epi64x(0, 1, 2, 3);
-  _mm256_maskstore_pd(to, _mm256_cmpgt_epi64(_mm256_set1_epi64x(lanes), place), (__m256d)v);
-#else
-  store_lanes(to, v, lanes);
-#endif
-}
 
 // a > b ? a : b in each lane. (The forms with a mask that is all ones: GCC 12 warns of the others' undefined lanes.)
 TIDEGATE_INLINE Vec<float> larger(Vec<float> a, Vec<float> b) {
@@ -157,87 +98,44 @@ template <class Body> TIDEGATE_INLINE void in_groups(int rows, const Body& body)
   if (rows > first) body(Rows<1>{}, first);
 }
 
-// Where the values of each step begin, and which rows of a block are alive.
-struct Steps {
-  const std::int64_t* batch_sizes;
-  const std::int64_t* offsets;
-  std::int64_t steps;
-
-  int alive(std::int64_t t, int first_row, int rows) const {
-    if (t < 0 || t >= steps) return 0;
-    const std::int64_t left = batch_sizes[t] - first_row;
-    return left < 0 ? 0 : left < rows ? static_cast<int>(left) : rows;
-  }
-
-  // The steps of the block's longest row, its first.
-  std::int64_t longest(int first_row) const {
-    std::int64_t low = 0, high = steps;
-    while (low < high) {
-      const std::int64_t middle = (low + high) / 2;
-      if (batch_sizes[middle] > first_row) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  }
-
-  std::int64_t at(std::int64_t t, int row) const { return offsets[t] + row; }
-};
-
-inline void find_steps(const std::int64_t* batch_sizes, std::int64_t steps, std::int64_t* to) {
-  to[0] = 0;
-  for (std::int64_t t = 0; t < steps; ++t) to[t + 1] = to[t] + batch_sizes[t];
-}
-
 constexpr int count_blocks(int rows) { return (rows + kBlockRows - 1) / kBlockRows; }
 
-// Roughly what one pass costs: some 40 of these take a nanosecond.
+// Roughly what one pass costs, in the operations of team_size().
 template <class Real> double operations(const CrfModel<Real>& model) {
   return static_cast<double>(model.values) * model.num_tags * (padded<Real>(model.num_tags) + 8.0 * kLanes<Real>);
 }
 
-// A team is not worth its start, nor the wait for a thread that the machine gives to others, below some tenth of a
-// millisecond.
-inline int team_size(int threads, int parts, double operations) {
-  constexpr double kOperationsWorthATeam = 4e6;
-  if (forked() || operations < kOperationsWorthATeam) return 1;
-  return threads < parts ? threads : parts;
-}
+// What every row reads, in both directions. Rows of matrices are padded to whole vectors.
+template <class Real> struct Tables {
+  std::int64_t* offsets;
+  Real* scores;       // [K, width]: T_ij at [j][i], minus infinity beyond K
+  Real *start, *end;  // [width], minus infinity beyond K
+  int width;
 
-// Calls `body(part, thread)` for every part, each by one thread of the team.
-template <class Body> void for_parts(int team, int parts, const Body& body) {
-  if (team <= 1) {
-    for (int part = 0; part < parts; ++part) body(part, 0);
-    return;
-  }
-#pragma omp parallel for schedule(dynamic, 1) num_threads(team)
-  for (int part = 0; part < parts; ++part) body(part, omp_get_thread_num());
-}
-
-// Hands out pieces of one block of memory, each on its own cache lines; without memory it only counts.
-class Pieces {
- public:
-  explicit Pieces(void* memory) : memory_(static_cast<char*>(memory)) {}
-
-  template <class T> T* take(std::size_t count) {
-    T* piece = memory_ ? reinterpret_cast<T*>(memory_ + bytes_) : nullptr;
-    bytes_ += in_cache_lines(count * sizeof(T));
-    return piece;
+  Tables(Arena& arena, const CrfModel<Real>& model) : width(padded<Real>(model.num_tags)) {
+    offsets = arena.take<std::int64_t>(static_cast<std::size_t>(model.steps) + 1);
+    scores = take_square(arena, model);
+    start = arena.take<Real>(width);
+    end = arena.take<Real>(width);
   }
 
-  std::size_t bytes() const { return bytes_; }
+  Real* take_square(Arena& arena, const CrfModel<Real>& model) const {
+    return arena.take<Real>(static_cast<std::size_t>(model.num_tags) * width);
+  }
 
- private:
-  char* memory_;
-  std::size_t bytes_ = 0;
+  void fill(const CrfModel<Real>& model) const {
+    const int K = model.num_tags;
+    find_steps(model.batch_sizes, model.steps, offsets);
+    for (int j = 0; j < width; ++j) {
+      start[j] = j < K ? model.start[j] : -kInfinity<Real>;
+      end[j] = j < K ? model.end[j] : -kInfinity<Real>;
+    }
+    for (int j = 0; j < K; ++j)
+      for (int i = 0; i < width; ++i)
+        scores[static_cast<std::size_t>(j) * width + i] =
+            i < K ? model.transitions[static_cast<std::size_t>(i) * K + j] : -kInfinity<Real>;
+  }
 };
-
-// Room for what `Space` takes from Pieces: counted once, then taken.
-template <class Space, class... Arguments> Space make_space(const Arguments&... arguments) {
-  Pieces counting(nullptr);
-  Space(counting, arguments...);
-  Pieces pieces(workspace(counting.bytes()));
-  return Space(pieces, arguments...);
-}
 
 }  // namespace crf
 

@@ -27,52 +27,32 @@ template <class Real> TIDEGATE_INLINE Vec<Real> probability(Vec<Real> log_p) {
   return select<Real>(log_p < least, Vec<Real>{}, exp(larger(least, log_p)));
 }
 
-// What every row reads. Rows of matrices are padded to whole vectors.
-template <class Real> struct SumTables {
-  std::int64_t* offsets;
-  Real* from;       // [K, width]: exp(T_ij - peak_j) at [i][j], zeros beyond K
-  Real* into;       // [K, width]: the same at [j][i]
-  Real* scores;     // [K, width]: T_ij at [j][i], minus infinity beyond K
-  Real* peak;       // [width]: max_i T_ij, minus infinity beyond K
-  Real *start, *end;  // [width], minus infinity beyond K
-  int width;
+template <class Real> struct SumTables : Tables<Real> {
+  Real* from;  // [K, width]: exp(T_ij - peak_j) at [i][j], zeros beyond K
+  Real* into;  // [K, width]: the same at [j][i]
+  Real* peak;  // [width]: max_i T_ij, minus infinity beyond K
 
-  SumTables(Pieces& pieces, const CrfModel<Real>& model) : width(padded<Real>(model.num_tags)) {
-    const std::size_t square = static_cast<std::size_t>(model.num_tags) * width;
-    offsets = pieces.take<std::int64_t>(model.steps + 1);
-    from = pieces.take<Real>(square);
-    into = pieces.take<Real>(square);
-    scores = pieces.take<Real>(square);
-    peak = pieces.take<Real>(width);
-    start = pieces.take<Real>(width);
-    end = pieces.take<Real>(width);
+  SumTables(Arena& arena, const CrfModel<Real>& model) : Tables<Real>(arena, model) {
+    from = this->take_square(arena, model);
+    into = this->take_square(arena, model);
+    peak = arena.take<Real>(this->width);
   }
 
   void fill(const CrfModel<Real>& model) const {
-    const int K = model.num_tags;
-    find_steps(model.batch_sizes, model.steps, offsets);
-    for (int j = 0; j < width; ++j) {
-      peak[j] = -kInfinity<Real>;
-      start[j] = j < K ? model.start[j] : -kInfinity<Real>;
-      end[j] = j < K ? model.end[j] : -kInfinity<Real>;
-    }
+    Tables<Real>::fill(model);
+    const int K = model.num_tags, width = this->width;
+    for (int j = 0; j < width; ++j) peak[j] = -kInfinity<Real>;
     for (int j = 0; j < K; ++j)
-      for (int i = K; i < width; ++i) {
-        scores[static_cast<std::size_t>(j) * width + i] = -kInfinity<Real>;
-        into[static_cast<std::size_t>(j) * width + i] = 0;
-      }
+      for (int i = K; i < width; ++i) into[static_cast<std::size_t>(j) * width + i] = 0;
     for (int i = 0; i < K; ++i) {
       const Real* row = model.transitions + static_cast<std::size_t>(i) * K;
-      for (int j = 0; j < K; ++j) {
-        scores[static_cast<std::size_t>(j) * width + i] = row[j];
-        peak[j] = row[j] > peak[j] || row[j] != row[j] ? row[j] : peak[j];
-      }
+      for (int j = 0; j < K; ++j) peak[j] = row[j] > peak[j] || row[j] != row[j] ? row[j] : peak[j];
     }
     for (int i = 0; i < K; ++i)
       for (int j = 0; j < width; j += kLanes<Real>) {
         const Vec<Real> best = load<Real>(peak + j);
         const Vec<Real> score =
-            load_part(model.transitions + static_cast<std::size_t>(i) * K + j, lanes_left<Real>(K, j));
+            load_lanes(model.transitions + static_cast<std::size_t>(i) * K + j, lanes_left<Real>(K, j));
         const IntVec<Real> unreachable = best == broadcast<Real>(-kInfinity<Real>);
         const Vec<Real> p = select<Real>(unreachable, Vec<Real>{}, probability<Real>(score - best));
         store<Real>(from + static_cast<std::size_t>(i) * width + j, p);
@@ -125,14 +105,14 @@ template <class Real> struct LogSum {
 
   LogSum(const Real* alpha, const Real* scores, int K) : maximum(broadcast<Real>(-kInfinity<Real>)), sum{} {
     for (int i = 0; i < K; i += kLanes<Real>)
-      maximum = larger(load_part(alpha + i, lanes_left<Real>(K, i)) + load<Real>(scores + i), maximum);
+      maximum = larger(load_lanes(alpha + i, lanes_left<Real>(K, i)) + load<Real>(scores + i), maximum);
     maximum = finite<Real>(highest<Real>(maximum));
     for (int i = 0; i < K; i += kLanes<Real>) sum = sum + term(alpha, scores, i, K);
     sum = total<Real>(sum);
   }
 
   Vec<Real> term(const Real* alpha, const Real* scores, int i, int K) const {
-    return probability<Real>(load_part(alpha + i, lanes_left<Real>(K, i)) + load<Real>(scores + i) - maximum);
+    return probability<Real>(load_lanes(alpha + i, lanes_left<Real>(K, i)) + load<Real>(scores + i) - maximum);
   }
 };
 

@@ -29,6 +29,7 @@ template <class T> class ForwardPass : public Pass<T> {
     const std::size_t rows = l_.rows;
     for (Real*& states : states_) states = arena.take<Real>(rows * Ps_);
     inputs_ = arena.take<Input>(this->buffer_size(P_, true));
+    if (p_.bias_ih != nullptr || p_.bias_hh != nullptr) add_biases(arena.take<Real>((G_ + 1) * this->Hs_));
     if (p_.norm_hh != nullptr) raw_ = arena.take<Real>(rows * G_ * this->Hs_);
   }
 
@@ -47,9 +48,13 @@ template <class T> class ForwardPass : public Pass<T> {
   }
 
   V gate(const Step& s, int row, int gate, int unit) const {
-    return load_lanes(this->template value<Stored>(a_.gates, s, row, G_ * H_) + gate * H_ + unit,
-                      this->lanes_of(unit, H_));
+    const V projected =
+        load_lanes(this->template value<Stored>(a_.gates, s, row, G_ * H_) + gate * H_ + unit, this->lanes_of(unit, H_));
+    return biases_ == nullptr ? projected : projected + load<Real>(biases_ + gate * this->Hs_ + unit);
   }
+
+  // The recurrent bias of n that the reset gate multiplies.
+  V bias_n(int unit) const { return biases_ == nullptr ? V{} : load<Real>(biases_ + G_ * this->Hs_ + unit); }
 
   void save(const Step& s, int row, int which, int of, int unit, V v) const {
     store_lanes(this->template value<Stored>(a_.saved, s, row, of * H_) + which * H_ + unit, v,
@@ -114,8 +119,27 @@ template <class T> class ForwardPass : public Pass<T> {
     });
   }
 
+ private:
+  // `to` is null while memory is only counted.
+  void add_biases(Real* to) {
+    biases_ = to;
+    if (to == nullptr) return;
+    const auto of = [&](const void* biases, int gate, int unit) {
+      return biases == nullptr ? V{} : this->parameter(biases, gate, G_, unit);
+    };
+    const bool apart = l_.cell == Cell::gru;
+    for (int unit = 0; unit < H_; unit += kWidth) {
+      Real* at = to + unit;
+      for (int gate = 0; gate < G_; ++gate, at += this->Hs_)
+        store<Real>(at, of(p_.bias_ih, gate, unit) + (apart && gate == 2 ? V{} : of(p_.bias_hh, gate, unit)));
+      if (apart) store<Real>(at, of(p_.bias_hh, 2, unit));
+    }
+  }
+
+ protected:
   const Forward& a_;
   const int G_;
+  Real* biases_ = nullptr;  // of the gates, and behind them that of n alone
   Real* states_[2];
   Input* inputs_;
   Real* raw_ = nullptr;

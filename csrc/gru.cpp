@@ -98,7 +98,7 @@ template <class T> class GruForward : public ForwardPass<T> {
   TIDEGATE_INLINE void after(const Step& s, int row, int unit, V of_r, V of_z, V of_n, const Real* from, Real* to) const {
     const V r = sigmoid(this->gate(s, row, 0, unit) + of_r);
     const V z = sigmoid(this->gate(s, row, 1, unit) + of_z);
-    if (p_.bias_n != nullptr) of_n += this->parameter(p_.bias_n, 0, 1, unit);
+    of_n += this->bias_n(unit);
     const V n = tanh(multiply_add(r, of_n, this->gate(s, row, 2, unit)));
     const V h = load<Real>(from + static_cast<std::int64_t>(row) * Ps_ + unit);
     if (a_.saved != nullptr) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "crf.h"
+#include "scan.h"
 
 namespace tidegate {
 
@@ -33,7 +34,8 @@ struct Parameters {
   const float* scale_hh;     // [D, G, H] with int8
   const void* weight_hr;     // [D, P, H]: the LSTM's projection
   const float* scale_hr;     // [D, P] with int8
-  const void* bias_n;        // Real [D, H]: the GRU's recurrent bias of n (reset after the product)
+  const void* bias_ih;       // Real [D, G, H]
+  const void* bias_hh;       // Real [D, G, H]: the reset gate multiplies n's where it stands after the product
   const void* peephole;      // Real [D, 3, H]: i f o of the LSTM
   const void* norm_hh;       // Real [D, G, H]: gain of the layer norm of the recurrent product
   const void* norm_c;        // Real [D, 2, H]: gain and bias of the layer norm of c
@@ -48,7 +50,7 @@ struct Forward {
   Layout layout;
   Parameters parameters;
   const char* packed;  // the weights as `pack` left them; null packs them in the call
-  const void* gates;   // [N, D, G, H]: projected inputs with their biases
+  const void* gates;   // [N, D, G, H]: projected inputs without their biases
   const void* h_0;     // Real [D, B, P]
   const void* c_0;     // Real [D, B, H]: the LSTM's
   void* output;        // [N, D, P]
@@ -110,6 +112,7 @@ struct Kernels {
   void (*project)(const Projection&);
   void (*activation_float)(Activation, const float* from, float* to, std::int64_t count);
   const CrfKernels* crf;
+  const ScanKernels* scan;
 };
 
 // The instruction sets of this build that the machine can run, best first.

@@ -10,6 +10,7 @@ extern const Kernels kernels;
 }
 namespace TIDEGATE_WHOLE {
 extern const CrfKernels crf_kernels;
+extern const ScanKernels scan_kernels;
 }
 #endif
 
@@ -133,8 +134,10 @@ void activate(Activation activation, const float* from, float* to, std::int64_t 
 
 #if defined(TIDEGATE_LOW_PRECISION)
 using TIDEGATE_WHOLE::crf_kernels;
+using TIDEGATE_WHOLE::scan_kernels;
 #else
 extern const CrfKernels crf_kernels;  // crf.cpp
+extern const ScanKernels scan_kernels;  // scan.cpp
 #endif
 
 extern const Kernels kernels;
@@ -147,7 +150,8 @@ const Kernels kernels{TIDEGATE_STRING(TIDEGATE_ISA),
                       pack_projection,
                       project,
                       activate,
-                      &crf_kernels};
+                      &crf_kernels,
+                      &scan_kernels};
 
 #if !defined(TIDEGATE_LOW_PRECISION)
 namespace {

@@ -75,6 +75,30 @@ TIDEGATE_INLINE void store_lanes(float* to, Vec<float> v, int lanes) {
 TIDEGATE_INLINE void store_lanes(double* to, Vec<double> v, int lanes) {
   _mm512_mask_storeu_pd(to, static_cast<__mmask8>(first_lanes(lanes)), (__m512d)v);
 }
+#elif defined(__AVX2__)
+// All lanes are moved plainly: masked stores are slow on some processors.
+TIDEGATE_INLINE __m256i first_lanes(const float*, int lanes) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+TIDEGATE_INLINE __m256i first_lanes(const double*, int lanes) {
+  return _mm256_cmpgt_epi64(_mm256_set1_epi64x(lanes), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+TIDEGATE_INLINE Vec<float> load_lanes(const float* from, int lanes) {
+  if (__builtin_expect(lanes == kLanes<float>, 1)) return load<float>(from);
+  return (Vec<float>)_mm256_maskload_ps(from, first_lanes(from, lanes));
+}
+TIDEGATE_INLINE Vec<double> load_lanes(const double* from, int lanes) {
+  if (__builtin_expect(lanes == kLanes<double>, 1)) return load<double>(from);
+  return (Vec<double>)_mm256_maskload_pd(from, first_lanes(from, lanes));
+}
+TIDEGATE_INLINE void store_lanes(float* to, Vec<float> v, int lanes) {
+  if (__builtin_expect(lanes == kLanes<float>, 1)) return store<float>(to, v);
+  _mm256_maskstore_ps(to, first_lanes(to, lanes), (__m256)v);
+}
+TIDEGATE_INLINE void store_lanes(double* to, Vec<double> v, int lanes) {
+  if (__builtin_expect(lanes == kLanes<double>, 1)) return store<double>(to, v);
+  _mm256_maskstore_pd(to, first_lanes(to, lanes), (__m256d)v);
+}
 #else
 template <class Real> TIDEGATE_INLINE Vec<Real> load_lanes(const Real* from, int lanes) {
   if (__builtin_expect(lanes == kLanes<Real>, 1)) return load<Real>(from);

@@ -12,45 +12,31 @@ namespace {
 
 using namespace crf;
 
-template <class Real> struct Tables {
-  std::int64_t* offsets;
-  Real *from, *into;  // [K, width]: T_ij at [i][j] and at [j][i], minus infinity beyond K
-  Real *start, *end;  // [width], minus infinity beyond K
-  int width;
+template <class Real> struct PathTables : Tables<Real> {
+  Real* from;  // [K, width]: T_ij at [i][j], minus infinity beyond K
 
-  Tables(Pieces& pieces, const CrfModel<Real>& model) : width(padded<Real>(model.num_tags)) {
-    const std::size_t square = static_cast<std::size_t>(model.num_tags) * width;
-    offsets = pieces.take<std::int64_t>(model.steps + 1);
-    from = pieces.take<Real>(square);
-    into = pieces.take<Real>(square);
-    start = pieces.take<Real>(width);
-    end = pieces.take<Real>(width);
+  PathTables(Arena& arena, const CrfModel<Real>& model) : Tables<Real>(arena, model) {
+    from = this->take_square(arena, model);
   }
 
   void fill(const CrfModel<Real>& model) const {
-    const int K = model.num_tags;
-    find_steps(model.batch_sizes, model.steps, offsets);
-    for (int j = 0; j < width; ++j) {
-      start[j] = j < K ? model.start[j] : -kInfinity<Real>;
-      end[j] = j < K ? model.end[j] : -kInfinity<Real>;
-    }
+    Tables<Real>::fill(model);
+    const int K = model.num_tags, width = this->width;
     for (int i = 0; i < K; ++i)
-      for (int j = 0; j < width; ++j) {
-        const std::size_t place = static_cast<std::size_t>(i) * width + j;
-        from[place] = j < K ? model.transitions[static_cast<std::size_t>(i) * K + j] : -kInfinity<Real>;
-        into[place] = j < K ? model.transitions[static_cast<std::size_t>(j) * K + i] : -kInfinity<Real>;
-      }
+      for (int j = 0; j < width; ++j)
+        from[static_cast<std::size_t>(i) * width + j] =
+            j < K ? model.transitions[static_cast<std::size_t>(i) * K + j] : -kInfinity<Real>;
   }
 };
 
 template <class Real> struct BestSpace {
-  Tables<Real> tables;
+  PathTables<Real> tables;
   Real* history;  // [threads, steps, rows of a block, width]
   std::size_t of_thread;
 
-  BestSpace(Pieces& pieces, const CrfModel<Real>& model, int team)
-      : tables(pieces, model), of_thread(static_cast<std::size_t>(model.steps) * kBlockRows * tables.width) {
-    history = pieces.take<Real>(team * of_thread);
+  BestSpace(Arena& arena, const CrfModel<Real>& model, int team)
+      : tables(arena, model), of_thread(static_cast<std::size_t>(model.steps) * kBlockRows * tables.width) {
+    history = arena.take<Real>(team * of_thread);
   }
 };
 
@@ -74,7 +60,7 @@ template <class Real> class Best {
       const int alive = steps_.alive(t, first_row_, rows_), goes_on = steps_.alive(t + 1, first_row_, rows_);
       for (int m = 0; m < alive; ++m) {
         if (m < goes_on && tag_[m] >= 0)
-          tag_[m] = best(at(t, m), tables_.into + static_cast<std::size_t>(tag_[m]) * width_).tag;
+          tag_[m] = best(at(t, m), tables_.scores + static_cast<std::size_t>(tag_[m]) * width_).tag;
         a_.tags[steps_.at(t, first_row_ + m)] = tag_[m];
       }
     }
@@ -138,7 +124,7 @@ template <class Real> class Best {
       for (int b = 0; b < Blocks; ++b) {
         const int tag = j + b * kStep;
         const Real* emissions = a_.model.emissions + steps_.at(t, first_row_ + first + m) * K_ + tag;
-        store<Real>(at(t, first + m) + tag, best[m][b] + load_part(emissions, lanes_left<Real>(K_, tag)));
+        store<Real>(at(t, first + m) + tag, best[m][b] + load_lanes(emissions, lanes_left<Real>(K_, tag)));
       }
   }
 
@@ -177,7 +163,7 @@ template <class Real> class Best {
 
   const CrfViterbi<Real>& a_;
   const int K_, width_, first_row_, rows_;
-  const Tables<Real>& tables_;
+  const PathTables<Real>& tables_;
   const Steps steps_;
   Real* history_;
   double scale_[kBlockRows];
@@ -189,17 +175,17 @@ template <class Real> class Best {
 template <class Real> using Place = decltype(IntVec<Real>{}[0] + 0);
 
 template <class Real> struct KBestSpace {
-  Tables<Real> tables;
+  PathTables<Real> tables;
   Real *scores, *next;  // [threads, k, width]
   Place<Real>* back;    // [threads, steps, k, width]: places in the scores of the step before; -1 where no path is
   std::size_t of_step, of_thread;
 
-  KBestSpace(Pieces& pieces, const CrfModel<Real>& model, int k, int team)
-      : tables(pieces, model), of_step(static_cast<std::size_t>(k) * tables.width),
+  KBestSpace(Arena& arena, const CrfModel<Real>& model, int k, int team)
+      : tables(arena, model), of_step(static_cast<std::size_t>(k) * tables.width),
         of_thread(static_cast<std::size_t>(model.steps) * of_step) {
-    scores = pieces.take<Real>(team * of_step);
-    next = pieces.take<Real>(team * of_step);
-    back = pieces.take<Place<Real>>(team * of_thread);
+    scores = arena.take<Real>(team * of_step);
+    next = arena.take<Real>(team * of_step);
+    back = arena.take<Place<Real>>(team * of_thread);
   }
 };
 
@@ -238,7 +224,7 @@ template <class Real> class KBest {
   static constexpr int kStep = kLanes<Real>;
 
   V emissions(std::int64_t t, int j) const {
-    return load_part(a_.model.emissions + steps_.at(t, row_) * K_ + j, lanes_left<Real>(K_, j));
+    return load_lanes(a_.model.emissions + steps_.at(t, row_) * K_ + j, lanes_left<Real>(K_, j));
   }
 
   double first() {
@@ -307,7 +293,7 @@ template <class Real> class KBest {
 
   const CrfKBest<Real>& a_;
   const int K_, k_, row_, width_;
-  const Tables<Real>& tables_;
+  const PathTables<Real>& tables_;
   const Steps steps_;
   const std::size_t of_step_;
   Real *scores_, *next_;

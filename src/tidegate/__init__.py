@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from tidegate.estimators.sequence_tagger import SequenceTagger as SequenceTagger
     from tidegate.estimators.text_classifier import TextClassifier as TextClassifier
     from tidegate.layers.crf import CRF as CRF
+    from tidegate.layers.initialization import initialize_ as initialize_
     from tidegate.layers.keras_weights import from_keras as from_keras
     from tidegate.layers.keras_weights import load_keras_ as load_keras_
     from tidegate.layers.keras_weights import to_keras as to_keras
     from tidegate.layers.lru import LRU as LRU
     from tidegate.layers.minimal import MinGRU as MinGRU
     from tidegate.layers.minimal import MinLSTM as MinLSTM
+    from tidegate.layers.multihead import MultiHeadAttention as MultiHeadAttention
     from tidegate.layers.onnx_weights import OnnxNode as OnnxNode
     from tidegate.layers.onnx_weights import from_onnx as from_onnx
     from tidegate.layers.onnx_weights import load_onnx_ as load_onnx_
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from tidegate.layers.recurrent import LSTM as LSTM
     from tidegate.layers.recurrent import RNN as RNN
     from tidegate.layers.replace import replace_ as replace_
+    from tidegate.layers.stack import RecurrentStack as RecurrentStack
+    from tidegate.layers.time_distributed import TimeDistributed as TimeDistributed
+    from tidegate.layers.transformer import TransformerEncoder as TransformerEncoder
     from tidegate.layers.update_gate import negate_update_gate_ as negate_update_gate_
 
 __version__ = "0.1.0"
@@ -38,12 +43,17 @@ _HOMES = {
     "LinearTextClassifier": "tidegate.estimators.linear_text_classifier",
     "MinGRU": "tidegate.layers.minimal",
     "MinLSTM": "tidegate.layers.minimal",
+    "MultiHeadAttention": "tidegate.layers.multihead",
     "OnnxNode": "tidegate.layers.onnx_weights",
     "RNN": "tidegate.layers.recurrent",
+    "RecurrentStack": "tidegate.layers.stack",
     "SequenceTagger": "tidegate.estimators.sequence_tagger",
     "TextClassifier": "tidegate.estimators.text_classifier",
+    "TimeDistributed": "tidegate.layers.time_distributed",
+    "TransformerEncoder": "tidegate.layers.transformer",
     "from_keras": "tidegate.layers.keras_weights",
     "from_onnx": "tidegate.layers.onnx_weights",
+    "initialize_": "tidegate.layers.initialization",
     "load": "tidegate.estimators.loading",
     "load_keras_": "tidegate.layers.keras_weights",
     "load_onnx_": "tidegate.layers.onnx_weights",
@@ -62,12 +72,17 @@ __all__ = [
     "LinearTextClassifier",
     "MinGRU",
     "MinLSTM",
+    "MultiHeadAttention",
     "OnnxNode",
+    "RecurrentStack",
     "SequenceTagger",
     "TextClassifier",
+    "TimeDistributed",
+    "TransformerEncoder",
     "__version__",
     "from_keras",
     "from_onnx",
+    "initialize_",
     "load",
     "load_keras_",
     "load_onnx_",

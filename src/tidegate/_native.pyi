@@ -71,3 +71,9 @@ def pool_release() -> None:
 
 def pool_set_limit(bytes: int) -> None:
     """Keep no more than this; 0 keeps nothing."""
+
+def scan_forward(is_double: bool, batch_sizes: int, steps: int, values: int, rows: int, units: int, is_complex: bool, is_fixed: bool, threads: int, a: int, b: int, h_0: int, h: int, h_n: int) -> None:
+    """Addresses and sizes as struct ScanForward of scan.h has them."""
+
+def scan_backward(is_double: bool, batch_sizes: int, steps: int, values: int, rows: int, units: int, is_complex: bool, is_fixed: bool, threads: int, grad_h: int, grad_h_n: int, a: int, h: int, h_0: int, grad_a: int, grad_b: int, grad_h_0: int) -> None:
+    """Addresses and sizes as struct ScanBackward of scan.h has them."""

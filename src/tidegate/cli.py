@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tidegate import terminal
+from tidegate import cli_search, cli_vectors, terminal
 from tidegate.cli_session import (
     INTERRUPTED,
     AsJson,
@@ -41,6 +41,8 @@ recipes_app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(recipes_app, name="recipes")
+app.add_typer(cli_search.app, name="search")
+app.add_typer(cli_vectors.app, name="vectors")
 
 
 @app.callback(invoke_without_command=True)
@@ -122,17 +124,30 @@ def evaluate(
     ] = None,
     encoding: Annotated[str | None, typer.Option(help="As gb18030; UTF-8 by default.", show_default=False)] = None,
     errors: Annotated[str | None, typer.Option(help="Bad bytes: strict, replace, ...", show_default=False)] = None,
+    format: Annotated[
+        str | None, typer.Option(help="Of tagged sentences: conll, conllu, jsonl, word/tag.", show_default=False)
+    ] = None,
+    token_column: Annotated[
+        int | None, typer.Option(help="Of tagged columns: where the token stands, from 0.", show_default=False)
+    ] = None,
+    tag_column: Annotated[
+        str | None, typer.Option(help="Of tagged columns: where the tag stands; -1 is the last.", show_default=False)
+    ] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="Of word/tag lines: words, characters, tagged-characters.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Judge a saved model on labelled texts."""
+    """Judge a saved model on labelled texts, or a tagger on tagged sentences."""
     with session(debug=debug):
         import dataclasses
 
         from tidegate import jobs
         from tidegate.recipe_data import options_named
 
-        given = {"delimiter": delimiter, "quote": quote, "encoding": encoding, "errors": errors}
+        given = {"delimiter": delimiter, "quote": quote, "encoding": encoding, "errors": errors, "format": format}
+        given |= {"token_column": token_column, "tag_column": _column(tag_column), "unit": unit}
         reading: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if quote == "none":
             reading["quote"] = None
@@ -146,10 +161,12 @@ def evaluate(
             terminal.print_json(dataclasses.asdict(result))
             return
         console = terminal.make_console()
-        terminal.print_line(
-            console, f"{terminal.accuracy_line(result.metrics)} on {result.metrics['count']:,} texts of {data}"
-        )
+        terminal.print_line(console, f"{terminal.judgement_line(result.metrics)} of {data}")
         console.print(terminal.class_table(result.metrics))
+
+
+def _column(name: str | None) -> int | str | None:
+    return int(name) if name is not None and name.lstrip("-").isdigit() else name
 
 
 @app.command(epilog="Example: echo 'not bad at all' | tidegate predict runs/demo/model.tg --json")
@@ -163,7 +180,7 @@ def predict(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Label texts as they come: a line of text in, a line out with its label and the probability of it."""
+    """Label or tag texts as they come: a line of text in, a line out with its label, or with its segments marked."""
     with session(debug=debug):
         from tidegate import jobs
         from tidegate.data.files import existing

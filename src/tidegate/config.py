@@ -21,10 +21,12 @@ from tidegate.data.sources import is_table
 from tidegate.errors import DataError, RecipeError, nearest
 from tidegate.located_yaml import Document, KeyPath, dotted, dump_document, parse_document, read_document
 from tidegate.recipe_sections import BaselineOptions, Data, Model, Output, Sections, Text, Training
+from tidegate.recipe_tagging import TAGGING_MODELS, TaggingSections, tagging_data_problems
 
 SECTIONS = ("text", "model", "training")
 READING = ("delimiter", "quote", "encoding", "errors", "header")
 TABLES_ONLY = ("delimiter", "quote", "header")
+TAGGED_ONLY = ("format", "token_column", "tag_column", "unit")
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,18 @@ class Recipe:
 
     path: Path
     data_folder: Path
-    sections: Sections
+    sections: Sections | TaggingSections
     document: Document
 
     @property
     def name(self) -> str:
         """The stem of the file, by which runs are filed."""
         return self.path.stem
+
+    @property
+    def task(self) -> str:
+        """What the recipe trains, as ``"text-classification"``."""
+        return self.sections.task
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -77,12 +84,12 @@ class Recipe:
             key: str(self.data_path(key)) if key in _PATHS and not self.bundled else value
             for key, value in self.sections.data.items()
         }
-        output = self.sections.output.model_dump(by_alias=True, exclude_unset=True)
+        output: dict[str, Any] = self.sections.output.model_dump(by_alias=True, exclude_unset=True)
         if "baseline" in output:
             output["baseline"] = False if output["baseline"] is None else output["baseline"] or True
         values: dict[str, Any] = {"task": self.sections.task, "data": data}
         for section in SECTIONS:
-            values[section] = {name: arguments[name] for name in section_keys(section) if name in arguments}
+            values[section] = {name: arguments[name] for name in section_keys(section, self.task) if name in arguments}
         if self.bundled or "validation" in data:
             values["training"].pop("validation_fraction", None)
         return dump_document(
@@ -93,13 +100,18 @@ class Recipe:
 
 _PATHS = ("source", "train", "validation", "test")
 _MODELS: dict[str, Any] = {"data": Data, "text": Text, "model": Model, "training": Training, "output": Output}
+# The sections of each task, as a whole and one by one.
+TASKS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "text-classification": (Sections, _MODELS),
+    "sequence-tagging": (TaggingSections, TAGGING_MODELS),
+}
 
 
-def section_keys(section: str) -> tuple[str, ...]:
+def section_keys(section: str, task: str = "text-classification") -> tuple[str, ...]:
     """The legal keys of a section, in their order."""
-    model = _MODELS[section]
+    model = TASKS[task][1][section]
     if section == "output":
-        return tuple(info.alias or name for name, info in Output.model_fields.items())
+        return tuple(info.alias or name for name, info in model.model_fields.items())
     return tuple(name for name in model.__annotations__ if not name.startswith("__"))
 
 
@@ -156,17 +168,23 @@ def load_recipe(
     for override in overrides:
         document = _override(document, override)
     try:
-        sections = Sections.model_validate(document.value)
+        sections = TASKS[_task(document)][0].model_validate(document.value)
     except ValidationError as error:
         found = sorted(error.errors(), key=lambda item: document.rank(item["loc"]))
         raise RecipeError("\n".join(dict.fromkeys(_explain(item, document) for item in found))) from None
     recipe = Recipe(path, Path(data_dir) if data_dir is not None else path.parent, sections, document)
-    problems = _data_problems(recipe)
+    problems = _data_problems(recipe) if recipe.task == "text-classification" else tagging_data_problems(recipe)
     if not problems and check_files:
         problems = _missing_files(recipe, data_dir is None)
     if problems:
         raise RecipeError("\n".join(problems))
     return recipe
+
+
+def _task(document: Document) -> str:
+    """The task of a recipe; of one that names none, or none that there is, the first."""
+    named = document.value.get("task")
+    return named if isinstance(named, str) and named in TASKS else "text-classification"
 
 
 def _override(document: Document, override: str) -> Document:
@@ -287,13 +305,14 @@ def _explain(error: ErrorDetails, document: Document) -> str:
     kind, path, context = error["type"], error["loc"], error.get("ctx", {})
     place, name = document.place(path), dotted(path)
     if kind == "extra_forbidden":
-        return f"{place}: {_unknown_key(path)}"
+        return f"{place}: {_unknown_key(path, _task(document))}"
     if kind == "missing":
         return f"{place}: the key {name} is missing.{_purpose(path)}"
-    suffix = " or null" if _nullable(path) else ""
+    task = _task(document)
+    suffix = " or null" if _nullable(path, task) else ""
     found = _found(error["input"])
     if kind == "literal_error":
-        legal = [*_literals(path), *(["null"] if suffix else [])]
+        legal = [*_literals(path, task), *(["null"] if suffix else [])]
         guess = nearest(str(error["input"]), legal)
         return f"{place}: {name}: expected {_join(legal)}, found {found}.{guess}"
     if kind in _BOUNDS:
@@ -305,17 +324,17 @@ def _explain(error: ErrorDetails, document: Document) -> str:
     return f"{place}: {name}: expected {expected}{suffix}, found {found}."
 
 
-def _unknown_key(path: KeyPath) -> str:
+def _unknown_key(path: KeyPath, task: str) -> str:
     parent, key = path[:-1], str(path[-1])
     if not parent:
         legal: Iterable[str] = Sections.model_fields
     elif len(parent) == 1 and parent[0] in _MODELS:
-        legal = section_keys(str(parent[0]))
+        legal = section_keys(str(parent[0]), task)
     else:
         legal = BaselineOptions.__annotations__
     guess = nearest(key, legal)
     if not guess:
-        homes = [section for section in _MODELS if key in section_keys(section) and (section,) != parent]
+        homes = [section for section in _MODELS if key in section_keys(section, task) and (section,) != parent]
         guess = f" It belongs in the section {homes[0]!r}." if homes else ""
     where = f"the section {dotted(parent)!r}" if parent else "a recipe"
     return f"{dotted(path)}: unknown key.{guess} Legal keys of {where}: {', '.join(legal)}."
@@ -328,22 +347,24 @@ def _purpose(path: KeyPath) -> str:
     }.get(path, "")  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
-def _annotation(path: KeyPath) -> Any:
+def _annotation(path: KeyPath, task: str) -> Any:
     if path == ("task",):
-        return get_type_hints(Sections)["task"]
+        return Literal[*TASKS]
     if len(path) == 2 and path[0] in ("data", *SECTIONS):
-        return get_type_hints(_MODELS[str(path[0])]).get(str(path[1]))
+        return get_type_hints(TASKS[task][1][str(path[0])]).get(str(path[1]))
     if path == ("output", "baseline", "tokenizer"):
         return get_type_hints(BaselineOptions)["tokenizer"]
-    return get_type_hints(Output).get(str(path[1])) if len(path) == 2 and path[0] == "output" else None
+    return (
+        get_type_hints(TASKS[task][1]["output"]).get(str(path[1])) if len(path) == 2 and path[0] == "output" else None
+    )
 
 
-def _nullable(path: KeyPath) -> bool:
-    return path[:1] != ("output",) and type(None) in get_args(_annotation(path))
+def _nullable(path: KeyPath, task: str) -> bool:
+    return path[:1] != ("output",) and type(None) in get_args(_annotation(path, task))
 
 
-def _literals(path: KeyPath) -> list[str]:
-    annotation = _annotation(path)
+def _literals(path: KeyPath, task: str) -> list[str]:
+    annotation = _annotation(path, task)
     options = [annotation, *get_args(annotation)]
     return [str(value) for option in options if get_origin(option) is Literal for value in get_args(option)]
 

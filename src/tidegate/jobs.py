@@ -12,13 +12,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tidegate.config import TABLES_ONLY, Recipe, load_recipe
+from tidegate.config import TABLES_ONLY, TAGGED_ONLY, Recipe, load_recipe
 from tidegate.data.bundled import PREFIX, bundled_path, load_reviews
 from tidegate.data.sources import align_labels, is_table, read_text_examples
-from tidegate.errors import DataError, RecipeError, TidegateError, require
+from tidegate.errors import DataError, TidegateError, require
 from tidegate.recipe_data import Splits, check_first_rows, data_notes, read_splits
 from tidegate.run_folder import MODEL_FILE, RECIPE_FILE, REPORT_FILE, prepare_run_folder, write_text
-from tidegate.run_steps import finished_by_resuming, noted_warnings, timed
+from tidegate.run_steps import (
+    Task,
+    add_metrics,
+    check_device,
+    finished_by_resuming,
+    noted_warnings,
+    resolved_recipe,
+    timed,
+)
 
 if TYPE_CHECKING:
     from tidegate.estimators.text_classifier import TextClassifier
@@ -48,10 +56,11 @@ class Training:
         report: The HTML report, if one was asked for and the run was finished.
         epochs: Epochs that were finished.
         best_epoch: The one whose weights were kept.
-        validation_accuracy: Its accuracy on the validation data, if there are any.
-        test: ``classification_metrics`` on the test data, if there are any.
+        validation_accuracy: Its accuracy on the validation data, if there are any; of tags, that of tokens.
+        validation_f1: Its F1 of segments there, where tags were learned.
+        test: ``classification_metrics`` or ``tagging_metrics`` on the test data, if there are any.
         baseline: Name, accuracy and more of the TF-IDF baseline, if one was asked for.
-        predictions: What the model says of the sentences in ``output.try``.
+        predictions: What the model says of the sentences in ``output.try``: `Prediction` or `TaggedText`.
         notes: Warnings and statements.
         seconds: Time the run took.
         interrupted: Whether Ctrl-C ended training; then only the model and the checkpoints are there.
@@ -63,9 +72,10 @@ class Training:
     epochs: int
     best_epoch: int
     validation_accuracy: float | None
+    validation_f1: float | None
     test: dict[str, Any] | None
     baseline: dict[str, Any] | None
-    predictions: list[Prediction]
+    predictions: list[Any]
     notes: list[str]
     seconds: float
     interrupted: bool
@@ -122,39 +132,31 @@ def train(
     require("lightning", "train")
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-    from tidegate.estimators.text_classifier import TextClassifier
-
+    task = _task(recipe)
     arguments = dict(recipe.arguments)
     if verbose is not None:
         arguments["verbose"] = verbose
     if not resume and arguments.get("random_state") is None:
         arguments["random_state"] = secrets.randbits(31)
-    _check_device(recipe, arguments)
+    check_device(recipe, arguments)
     folder = prepare_run_folder(recipe.name, out, resume=resume, overwrite=overwrite, runs=Path(runs))
     notes: list[str] = []
     timing: dict[str, float] = {}
     with timed(timing, "reading"):
-        splits = read_splits(recipe)
-        notes += data_notes(splits)
+        splits = task.read(recipe)
+        notes += task.notes(splits)
     for note in notes:
         _log.warning(note)
     counts = ", ".join(f"{len(examples):,} {name}" for name, examples in splits.parts().items())
-    _log.info("read %s texts; the run goes to %s", counts, folder)
+    _log.info("read %s %s; the run goes to %s", counts, task.unit, folder)
 
-    model = TextClassifier(**arguments)
+    model = task.make(**arguments)
     if not resume:
-        write_text(folder / RECIPE_FILE, _resolved(recipe, model))
+        write_text(folder / RECIPE_FILE, resolved_recipe(recipe, model))
     interrupted = False
     with noted_warnings(notes):
         try:
-            validation = splits.validation
-            model.fit(
-                splits.train.texts,
-                splits.train.labels,
-                validation_data=None if validation is None else (validation.texts, validation.labels),
-                run_folder=folder,
-                resume=resume,
-            )
+            task.fit(model, splits, run_folder=folder, resume=resume)
         except KeyboardInterrupt:
             if not hasattr(model, "network_"):
                 raise
@@ -165,7 +167,7 @@ def train(
             ) from None
     with finished_by_resuming(folder):
         model_file = model.save(folder / MODEL_FILE)
-        write_text(folder / RECIPE_FILE, _resolved(recipe, model))
+        write_text(folder / RECIPE_FILE, resolved_recipe(recipe, model))
     best = model.history_[model.best_epoch_ - 1]
     result = Training(
         folder=folder,
@@ -174,6 +176,7 @@ def train(
         epochs=len(model.history_),
         best_epoch=model.best_epoch_,
         validation_accuracy=best["validation_accuracy"],
+        validation_f1=best.get("validation_f1"),
         test=None,
         baseline=None,
         predictions=[],
@@ -184,7 +187,23 @@ def train(
     if interrupted:
         return result
     with finished_by_resuming(folder):
-        return _judge(recipe, model, splits, result, timing, started)
+        return task.judge(recipe, model, splits, result, timing, started)
+
+
+def _task(recipe: Recipe) -> Task:
+    if recipe.task == "sequence-tagging":
+        from tidegate.tagging_jobs import tagging_task
+
+        return tagging_task()
+    from tidegate.estimators.text_classifier import TextClassifier
+
+    return Task("texts", TextClassifier, read_splits, data_notes, _fit, _judge)
+
+
+def _fit(model: TextClassifier, splits: Splits, **options: Any) -> None:
+    held = splits.validation
+    validation = None if held is None else (held.texts, held.labels)
+    model.fit(splits.train.texts, splits.train.labels, validation_data=validation, **options)
 
 
 def _judge(
@@ -196,7 +215,8 @@ def _judge(
     from tidegate.reporting.metrics import classification_metrics, worst_mistakes
     from tidegate.reporting.report import RunFacts, write_metrics, write_report
 
-    output, classes, notes = recipe.sections.output, model.classes_.tolist(), list(run.notes)
+    output: Any = recipe.sections.output
+    classes, notes = model.classes_.tolist(), list(run.notes)
     timing |= model.timing_
     lengths = {name: values.tolist() for name, values in model.token_lengths.items()}
     test = baseline = None
@@ -211,7 +231,7 @@ def _judge(
             mistakes = worst_mistakes(
                 splits.test.texts, splits.test.labels or [], probabilities, classes, splits.test.origins
             )
-        _add_metrics(run.model, {"test": test})
+        add_metrics(run.model, {"test": test})
         if output.baseline is not None:
             from tidegate.reporting.compare import tfidf_baseline
 
@@ -255,14 +275,6 @@ def _judge(
     )
 
 
-def _resolved(recipe: Recipe, model: TextClassifier) -> str:
-    # How much a run said is a matter of its command, and its seed was perhaps drawn.
-    said = {"verbose": recipe.arguments["verbose"]} if "verbose" in recipe.arguments else {}
-    seed = {"random_state": getattr(model, "random_state_", model.random_state)}
-    others = {name: value for name, value in model.get_params().items() if name != "verbose"}
-    return recipe.resolved({**others, **said, **seed})
-
-
 def _truncation_notes(model: TextClassifier, lengths: dict[str, list[int]]) -> list[str]:
     limit = model.max_tokens
     if limit is None:
@@ -272,22 +284,6 @@ def _truncation_notes(model: TextClassifier, lengths: dict[str, list[int]]) -> l
     kept = {"head": "first", "tail": "last"}.get(model.truncation)
     what = f"their {kept} {limit:,} tokens" if kept else f"{limit:,} tokens, the first quarter and the last three,"
     return [f"longer than max_tokens={limit} were {stated}; the model reads {what}"] if stated else []
-
-
-def _check_device(recipe: Recipe, arguments: dict[str, Any]) -> None:
-    from tidegate.estimators.base import resolve_device
-
-    try:
-        resolve_device(arguments.get("device", "auto"))
-    except ValueError as error:
-        raise RecipeError(f"{recipe.document.place(('training', 'device'))}: training.device: {error}") from None
-
-
-def _add_metrics(path: Path, metrics: dict[str, Any]) -> None:
-    from tidegate.deploy.bundle import load_bundle, save_bundle
-
-    bundle = load_bundle(path)
-    save_bundle(path, dataclasses.replace(bundle, metrics={**bundle.metrics, **metrics}))
 
 
 # --- evaluate, predict
@@ -312,7 +308,8 @@ def evaluate(
         part: The part to judge on: a value of the column ``split``. None takes the whole file, or the test part of
             bundled data.
         reading: How the file is read: ``delimiter``, ``quote``, ``encoding``, ``errors``, ``header``, as in
-            ``read_text_examples``.
+            ``read_text_examples``; for a tagger ``format``, ``token_column``, ``tag_column``, ``unit``, ``encoding``,
+            ``errors``, as in ``read_tagged``.
 
     Raises:
         BundleError: The model cannot be read.
@@ -321,6 +318,15 @@ def evaluate(
     """
     started = time.perf_counter()
     estimator = _load(model)
+    if estimator.kind == "sequence-tagger":
+        from tidegate.tagging_jobs import evaluate_tagger
+
+        given = {"text": text != "text", "label": label != "label", "split": split != "split"}
+        _check_idle([name for name, set_ in given.items() if set_], "tagged sentences")
+        return Evaluation(
+            str(model), data, evaluate_tagger(estimator, data, part, **reading), time.perf_counter() - started
+        )
+    _check_idle([name for name in reading if name in TAGGED_ONLY], "texts with labels")
     from tidegate.reporting.metrics import classification_metrics
 
     if data.startswith(PREFIX):
@@ -343,13 +349,17 @@ def _check_idle(names: Iterable[str], where: str) -> None:
         raise DataError(f"{listed} has no effect on {where}; remove it")
 
 
-def predict(model: str | Path, batches: Iterable[list[str]]) -> Iterator[list[Prediction]]:
+def predict(model: str | Path, batches: Iterable[list[str]]) -> Iterator[list[Any]]:
     """Predict batch after batch; the model is loaded at once, so that a bad file fails before any text is read.
 
     Raises:
         BundleError: The model cannot be read.
     """
     estimator = _load(model)
+    if estimator.kind == "sequence-tagger":
+        from tidegate.tagging_jobs import tag_texts
+
+        return (tag_texts(estimator, batch) for batch in batches)
     return (_predictions(estimator, batch) for batch in batches)
 
 
@@ -398,7 +408,7 @@ def _predictions(model: TextClassifier, texts: list[str]) -> list[Prediction]:
     ]
 
 
-def _load(path: str | Path) -> TextClassifier:
+def _load(path: str | Path) -> Any:
     from tidegate.deploy.bundle import load_bundle
 
     load_bundle(path)  # a file that is no model says so even where torch is missing
@@ -419,4 +429,8 @@ def validate(name: str | Path, *, overrides: Sequence[str] = (), data_dir: str |
         DataError: A data file cannot be read as the recipe says.
     """
     recipe = load_recipe(name, overrides=overrides, data_dir=data_dir)
+    if recipe.task == "sequence-tagging":
+        from tidegate.tagging_data import check_first_sentences
+
+        return Check(recipe, check_first_sentences(recipe))
     return Check(recipe, check_first_rows(recipe))

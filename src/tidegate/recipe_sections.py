@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from typing_extensions import TypedDict
 
-_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -21,7 +21,7 @@ class Data(TypedDict, total=False):
     The keys from ``delimiter`` on say how the files are read, and are those of `read_records`.
     """
 
-    __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
+    __pydantic_config__ = STRICT  # pyright: ignore[reportGeneralTypeIssues]
     source: str
     train: str
     validation: str
@@ -39,7 +39,7 @@ class Data(TypedDict, total=False):
 class Text(TypedDict, total=False):
     """How a text becomes tokens."""
 
-    __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
+    __pydantic_config__ = STRICT  # pyright: ignore[reportGeneralTypeIssues]
     tokenizer: Literal["words", "characters", "bpe", "jieba"]
     lowercase: bool
     strip_html: bool
@@ -50,18 +50,19 @@ class Text(TypedDict, total=False):
     min_count: Count
 
 
-def _listed(value: object) -> object:
+def listed(value: object) -> object:
+    """One text as a list of it."""
     return [value] if isinstance(value, str) else value
 
 
 class Model(TypedDict, total=False):
     """What the network is."""
 
-    __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
+    __pydantic_config__ = STRICT  # pyright: ignore[reportGeneralTypeIssues]
     cell: Literal["gru", "lstm", "rnn"]
     embedding_size: Count | None
     embedding_init: Literal["normal", "cooccurrence"]
-    vectors: Annotated[list[str], Field(min_length=1), BeforeValidator(_listed)] | None
+    vectors: Annotated[list[str], Field(min_length=1), BeforeValidator(listed)] | None
     tune_vectors_after: Annotated[int, Field(ge=0)] | None
     hidden_size: Count
     num_layers: Count
@@ -78,7 +79,7 @@ class Model(TypedDict, total=False):
 class Training(TypedDict, total=False):
     """How the network learns."""
 
-    __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
+    __pydantic_config__ = STRICT  # pyright: ignore[reportGeneralTypeIssues]
     learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Factor
     optimizer: Literal["adamw", "adam", "sgd", "asgd", "rmsprop", "adagrad"]
@@ -118,7 +119,7 @@ class Training(TypedDict, total=False):
 class BaselineOptions(TypedDict, total=False):
     """How the TF-IDF baseline reads a text; left out, it follows ``text.tokenizer``."""
 
-    __pydantic_config__ = _STRICT  # pyright: ignore[reportGeneralTypeIssues]
+    __pydantic_config__ = STRICT  # pyright: ignore[reportGeneralTypeIssues]
     tokenizer: Literal["words", "characters", "jieba"]
 
 
@@ -129,7 +130,7 @@ def _baseline_switch(value: object) -> object:
 class Output(BaseModel):
     """What a run leaves beside the model."""
 
-    model_config = _STRICT
+    model_config = STRICT
     report: bool = True
     baseline: Annotated[BaselineOptions | None, BeforeValidator(_baseline_switch)] = None
     title: str | None = None
@@ -139,7 +140,7 @@ class Output(BaseModel):
 class Sections(BaseModel):
     """A whole recipe."""
 
-    model_config = _STRICT
+    model_config = STRICT
     task: Literal["text-classification"]
     data: Data
     text: Text = {}

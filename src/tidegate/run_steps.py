@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from tidegate.errors import TidegateError
+from tidegate.config import Recipe
+from tidegate.errors import RecipeError, TidegateError
 
 # The log of the jobs, of which these are parts.
 _log = logging.getLogger("tidegate.jobs")
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What differs between the runs of one task and another.
+
+    Attributes:
+        unit: What examples are called.
+        make: The estimator, by its arguments.
+        read: Recipe -> the parts of the data, with ``parts()``.
+        notes: The parts -> statements on them.
+        fit: ``fit(model, parts, run_folder=..., resume=...)``.
+        judge: ``judge(recipe, model, parts, run, timing, started)`` -> the finished ``Training``.
+    """
+
+    unit: str
+    make: Callable[..., Any]
+    read: Callable[[Recipe], Any]
+    notes: Callable[[Any], list[str]]
+    fit: Callable[..., None]
+    judge: Callable[..., Any]
 
 
 @contextlib.contextmanager
@@ -47,3 +71,34 @@ def noted_warnings(notes: list[str]) -> Iterator[None]:
             for text in texts:
                 _log.warning(text)
             notes += texts
+
+
+def resolved_recipe(recipe: Recipe, model: Any) -> str:
+    """The recipe of a run with every option of its estimator, as YAML."""
+    # How much a run said is a matter of its command, and its seed was perhaps drawn.
+    said = {"verbose": recipe.arguments["verbose"]} if "verbose" in recipe.arguments else {}
+    seed = {"random_state": getattr(model, "random_state_", model.random_state)}
+    others = {name: value for name, value in model.get_params().items() if name != "verbose"}
+    return recipe.resolved({**others, **said, **seed})
+
+
+def check_device(recipe: Recipe, arguments: dict[str, Any]) -> None:
+    """Refuse a device that is not here.
+
+    Raises:
+        RecipeError: It is not.
+    """
+    from tidegate.estimators.base import resolve_device
+
+    try:
+        resolve_device(arguments.get("device", "auto"))
+    except ValueError as error:
+        raise RecipeError(f"{recipe.document.place(('training', 'device'))}: training.device: {error}") from None
+
+
+def add_metrics(path: Path, metrics: dict[str, Any]) -> None:
+    """Write further metrics into a saved model."""
+    from tidegate.deploy.bundle import load_bundle, save_bundle
+
+    bundle = load_bundle(path)
+    save_bundle(path, dataclasses.replace(bundle, metrics={**bundle.metrics, **metrics}))

@@ -11,16 +11,19 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from tidegate.jobs import Prediction, Training
+    from tidegate.jobs import Training
+    from tidegate.tagging_jobs import TaggedText
 
 
 __all__ = [
     "accuracy_line",
     "class_table",
     "json_line",
+    "judgement_line",
     "make_cell",
     "make_console",
     "make_table",
+    "marked_text",
     "pair_table",
     "plain_line",
     "print_json",
@@ -76,9 +79,13 @@ def pair_table(title: str, pairs: dict[str, str]) -> Table:
 def class_table(metrics: dict[str, Any]) -> Table:
     """Precision, recall and F1 of each class."""
     numbers = ("precision", "recall", "f1", "support")
-    table = make_table("label", *numbers, right=numbers)
-    for row in metrics["per_class"]:
-        table.add_row(make_cell(row["label"]), *(f"{row[name]:.4f}" for name in numbers[:3]), f"{row['support']:,}")
+    table = make_table("label" if "per_class" in metrics else "type", *numbers, right=numbers)
+    for row in metrics["per_class"] if "per_class" in metrics else metrics["per_type"]:
+        table.add_row(
+            make_cell("(segment)" if row["label"] == "" else row["label"]),
+            *(f"{row[name]:.4f}" for name in numbers[:3]),
+            f"{row['support']:,}",
+        )
     return table
 
 
@@ -90,14 +97,34 @@ def accuracy_line(metrics: dict[str, Any]) -> str:
     )
 
 
+def judgement_line(metrics: dict[str, Any]) -> str:
+    """The headline of a judgement of labels or of tags, with what it was made on."""
+    if "tokens" not in metrics:
+        return f"{accuracy_line(metrics)} on {metrics['count']:,} texts"
+    low, high = metrics["interval"]
+    intent = ""
+    if "intent_accuracy" in metrics:
+        intent = f", intent accuracy {metrics['intent_accuracy']:.4f}, both right {metrics['joint_accuracy']:.4f}"
+    if metrics["scheme"] == "plain":
+        main = f"accuracy of tags {metrics['accuracy']:.4f} (95% {low:.4f} to {high:.4f}){intent}"
+        return f"{main} on {metrics['count']:,} sentences, {metrics['tokens']:,} tokens"
+    return (
+        f"F1 {metrics['f1']:.4f} (95% {low:.4f} to {high:.4f}), precision {metrics['precision']:.4f}, "
+        f"recall {metrics['recall']:.4f}, token accuracy {metrics['accuracy']:.4f}{intent} on {metrics['count']:,} "
+        f"sentences, {metrics['segments']:,} segments"
+    )
+
+
 def print_training(console: Console, title: str, run: Training) -> None:
     """What a run ends with: results, baseline, sentences it never saw, and where the files are."""
     chosen = "" if run.validation_accuracy is None else f", validation accuracy {run.validation_accuracy:.4f}"
+    if run.validation_f1 is not None:
+        chosen += f", F1 {run.validation_f1:.4f}"
     print_line(
         console, f"\n{title}\n  best of {run.epochs} epochs: {run.best_epoch}{chosen}; {run.seconds:.0f} s in all"
     )
     if run.test is not None:
-        print_line(console, f"  test {accuracy_line(run.test)} on {run.test['count']:,} texts")
+        print_line(console, f"  test {judgement_line(run.test)}")
     if run.baseline is not None:
         print_line(console, f"  baseline accuracy {run.baseline['accuracy']:.4f}: {run.baseline['name']}")
     if run.test is not None:
@@ -105,6 +132,9 @@ def print_training(console: Console, title: str, run: Training) -> None:
     if run.predictions:
         print_line(console, "Sentences it never saw:")
         for item in run.predictions:
+            if hasattr(item, "entities"):
+                print_line(console, f"  {plain_line(item).rstrip()}")
+                continue
             label = clean(str(item.label))
             print_line(console, f"  {label} {item.probabilities[str(item.label)]:.3f}  {item.text}")
         print_line(console, "")
@@ -129,12 +159,37 @@ def print_json(value: object) -> None:
     sys.stdout.buffer.flush()
 
 
-def json_line(prediction: Prediction) -> str:
-    """A prediction as a line of JSON."""
-    value = {"text": prediction.text, "label": prediction.label, "probabilities": prediction.probabilities}
+def json_line(prediction: Any) -> str:
+    """A prediction, a `Prediction` or a `TaggedText`, as a line of JSON."""
+    if hasattr(prediction, "entities"):
+        value = {"text": prediction.text, "entities": prediction.entities}
+        if prediction.intent is not None:
+            value["intent"] = prediction.intent
+    else:
+        value = {"text": prediction.text, "label": prediction.label, "probabilities": prediction.probabilities}
     return json.dumps(value, ensure_ascii=False) + "\n"
 
 
-def plain_line(prediction: Prediction) -> str:
-    """A prediction as label and probability."""
+def plain_line(prediction: Any) -> str:
+    """A prediction as label and probability; a tagged text with its segments in brackets, or as ``word/tag``."""
+    if hasattr(prediction, "entities"):
+        intent = "" if prediction.intent is None else f"{prediction.intent}\t"
+        return f"{intent}{marked_text(prediction)}\n"
     return f"{prediction.label}\t{prediction.probabilities[str(prediction.label)]:.4f}\n"
+
+
+def marked_text(tagged: TaggedText) -> str:
+    """A tagged text in one line: ``[Ada PER] left``; of parts of speech ``Ada/NNP left/VBD``; of words alone, words.
+
+    Line ends inside the text become blanks.
+    """
+    if tagged.entities and (tagged.plain or not any(entity["type"] for entity in tagged.entities)):
+        glue = " " if tagged.plain else "  "
+        return glue.join(
+            entity["text"] + (f"/{entity['type']}" if entity["type"] else "") for entity in tagged.entities
+        )
+    pieces, place = [], 0
+    for entity in tagged.entities:
+        pieces += [tagged.text[place : entity["start"]], f"[{entity['text']} {entity['type']}]"]
+        place = entity["end"]
+    return " ".join("".join([*pieces, tagged.text[place:]]).splitlines())

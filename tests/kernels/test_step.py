@@ -11,7 +11,6 @@ from torch import Tensor
 
 from kernels.recurrence_cases import KINDS, Case
 from tidegate.kernels import Weights
-from tidegate.kernels.cpu import _biases
 from tidegate.kernels.quantized import dequantize, quantize
 from tidegate.native import extension
 
@@ -41,10 +40,20 @@ def matrix(tensor: Tensor, kind: str) -> np.ndarray:
     return tensor.bfloat16().view(torch.uint16).numpy() if kind == "bfloat16" else tensor.numpy()
 
 
+def biases(cell: str, w: Weights) -> tuple[Tensor | None, Tensor | None]:
+    """What is added to a step's gates, and the recurrent bias of n, which the reset gate multiplies."""
+    if w.bias_ih is None or w.bias_hh is None:
+        return None, None
+    if cell != "gru":
+        return w.bias_ih + w.bias_hh, None
+    units = w.weight_hh.shape[1]
+    return w.bias_ih + torch.cat([w.bias_hh[: 2 * units], w.bias_hh.new_zeros(units)]), w.bias_hh[2 * units :]
+
+
 def arguments(case: Case, kind: str = "float32") -> tuple[tuple, dict[str, Any]]:
     """What a Step of a case's first direction is made with."""
     w = case.weights[0]
-    bias, bias_n = _biases(case.cell, w)
+    bias, bias_n = biases(case.cell, w)
     scales: dict[str, Any] = {}
     if kind == "int8":
         quantized = quantize(w)

@@ -2,10 +2,12 @@
 // that know their gradients.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
@@ -53,7 +55,13 @@ inline Number logistic(Number a) {
   const double s = 1 / (1 + std::exp(-a.value));
   return {s, a, s * (1 - s)};
 }
-inline Number rectified(Number a) { return {a.value > 0 ? a.value : 0, a, a.value > 0 ? 1.0 : 0.0}; }
+// How near a ReLU has come to its kink, where rounding decides about a gradient.
+inline double nearest_kink = 0;
+
+inline Number rectified(Number a) {
+  nearest_kink = std::min(nearest_kink, std::fabs(a.value));
+  return {a.value > 0 ? a.value : 0, a, a.value > 0 ? 1.0 : 0.0};
+}
 
 using Numbers = std::vector<Number>;
 using Doubles = std::vector<double>;
@@ -62,7 +70,7 @@ struct Option {
   const char* name;
   bool projection, peephole, norm, dropout, masks;
   double rate;
-  bool bias_n;
+  bool bias;
 };
 
 inline const Option kOptions[] = {
@@ -165,7 +173,7 @@ struct Case {
   int D, H, P, G, B;
   std::vector<std::int64_t> batch_sizes;
   std::int64_t N = 0;
-  Doubles gates, weight_hh, weight_hr, bias_n, peephole, norm_hh, norm_c, h_0, c_0, dropout, zone_h, zone_c;
+  Doubles gates, weight_hh, weight_hr, bias_ih, bias_hh, peephole, norm_hh, norm_c, h_0, c_0, dropout, zone_h, zone_c;
   Doubles scale_hh, scale_hr, quantised_hh, quantised_hr;
   Doubles of_output, of_h_n, of_c_n;
   double eps = 1e-3;
@@ -198,7 +206,7 @@ struct Case {
     gates = draw(N * D * G * H, 1, 0, true);
     weight_hh = draw(D * G * H * P, scale, 0, true);
     if (P != H) weight_hr = draw(D * P * H, scale, 0, true);
-    if (cell == Cell::gru && option.bias_n) bias_n = draw(D * H, 1, 0, false);
+    if (option.bias) bias_ih = draw(D * G * H, 1, 0, false), bias_hh = draw(D * G * H, 1, 0, false);
     if (option.peephole) peephole = draw(D * 3 * H, 0.5, 0, false);
     if (option.norm) norm_hh = draw(D * G * H, 0.3, 0.5, false);
     if (option.norm && lstm) norm_c = draw(D * 2 * H, 0.3, 0.5, false);
@@ -240,11 +248,11 @@ struct Case {
 
 // What a case reads, as numbers of the tape, and the gradient of each.
 struct Leaves {
-  Numbers gates, weight_hh, weight_hr, bias_n, peephole, norm_hh, norm_c, h_0, c_0;
+  Numbers gates, weight_hh, weight_hr, bias_ih, bias_hh, peephole, norm_hh, norm_c, h_0, c_0;
 
   explicit Leaves(const Case& a)
-      : gates(of(a.gates)), weight_hh(of(a.weight_hh)), weight_hr(of(a.weight_hr)), bias_n(of(a.bias_n)),
-        peephole(of(a.peephole)), norm_hh(of(a.norm_hh)), norm_c(of(a.norm_c)), h_0(of(a.h_0)), c_0(of(a.c_0)) {}
+      : gates(of(a.gates)), weight_hh(of(a.weight_hh)), weight_hr(of(a.weight_hr)), bias_ih(of(a.bias_ih)),
+        bias_hh(of(a.bias_hh)), peephole(of(a.peephole)), norm_hh(of(a.norm_hh)), norm_c(of(a.norm_c)), h_0(of(a.h_0)), c_0(of(a.c_0)) {}
 
   static Numbers of(const Doubles& values) {
     Numbers leaves;
@@ -274,6 +282,7 @@ inline States reference(const Case& a, const Leaves& in) {
   std::vector<std::int64_t> offsets{0};
   for (const std::int64_t size : a.batch_sizes) offsets.push_back(offsets.back() + size);
   const auto T = static_cast<std::int64_t>(a.batch_sizes.size());
+  nearest_kink = std::numeric_limits<double>::infinity();
   States made{Numbers(a.N * D * P), in.h_0, in.c_0};
   for (int d = 0; d < D; ++d)
     for (int row = 0; row < a.B; ++row)
@@ -283,7 +292,14 @@ inline States reference(const Case& a, const Leaves& in) {
         const std::int64_t value = (offsets[t] + row) * D + d;
         Number* h = &made.h_n[(static_cast<std::size_t>(d) * a.B + row) * P];
         Number* c = a.cell == Cell::lstm ? &made.c_n[(static_cast<std::size_t>(d) * a.B + row) * H] : nullptr;
-        const auto x = [&](int gate, int unit) { return in.gates[(value * G + gate) * H + unit]; };
+        const auto bias = [&](const Numbers& biases, int gate, int unit) {
+          return biases.empty() ? Number(0.0) : biases[(static_cast<std::size_t>(d) * G + gate) * H + unit];
+        };
+        // Both biases come in here but the one that the reset gate multiplies.
+        const auto x = [&](int gate, int unit) {
+          const Number sum = in.gates[(value * G + gate) * H + unit] + bias(in.bias_ih, gate, unit);
+          return a.cell == Cell::gru && gate == 2 ? sum : sum + bias(in.bias_hh, gate, unit);
+        };
         Numbers entering(h, h + P);
         if (a.option.dropout)
           for (int k = 0; k < P; ++k) entering[k] = entering[k] * a.dropout[(static_cast<std::size_t>(d) * a.B + row) * P + k];
@@ -347,8 +363,7 @@ inline States reference(const Case& a, const Leaves& in) {
           }
           if (before) candidate = product(of_reset, 2, 3);
           for (int u = 0; u < H; ++u) {
-            Number of_n = before ? candidate[u] : y[2 * H + u];
-            if (!a.bias_n.empty()) of_n = of_n + in.bias_n[static_cast<std::size_t>(d) * H + u];
+            const Number of_n = before ? candidate[u] : y[2 * H + u] + bias(in.bias_hh, 2, u);
             const Number n = hyperbolic(x(2, u) + (before ? of_n : reset[u] * of_n));
             next[u] = (Number(1.0) - update[u]) * n + update[u] * h[u];
           }

@@ -10,6 +10,7 @@ from tidegate.errors import DataError, nearest
 
 PREFIX = "bundled:"
 _FILES = {"reviews_en": "reviews_en.tsv.gz", "reviews_zh": "reviews_zh.tsv.gz"}
+_TAGGED = {"people_daily": "people_daily.{}.txt.gz"}
 _SPLITS = {"train": "train", "validation": "valid", "valid": "valid", "test": "test"}
 
 
@@ -26,6 +27,24 @@ def bundled_path(name: str) -> Path:
     if key not in _FILES:
         raise DataError(f"there is no bundled data set {key!r}; there are {', '.join(_FILES)}.{nearest(key, _FILES)}")
     return Path(str(resources.files("tidegate.data") / "reviews" / _FILES[key]))
+
+
+def tagged_path(name: str, split: str) -> Path:
+    """The file of a part of a bundled data set of tagged sentences, in the format ``"word/tag"``.
+
+    Args:
+        name: ``"people_daily"``, with or without the ``bundled:`` that recipes write before it.
+        split: ``"train"``, ``"validation"`` (or ``"valid"``) or ``"test"``.
+
+    Raises:
+        DataError: There is no bundled data set of this name, or no such part.
+    """
+    key = name.removeprefix(PREFIX)
+    if key not in _TAGGED:
+        raise DataError(
+            f"there are no bundled tagged sentences {key!r}; there are {', '.join(_TAGGED)}.{nearest(key, _TAGGED)}"
+        )
+    return Path(str(resources.files("tidegate.data") / "tagging" / _TAGGED[key].format(_split_name(split))))
 
 
 def load_reviews(language: str, split: str) -> TextExamples:

@@ -17,7 +17,7 @@ __all__ = ["CONLLU_COLUMNS", "ColumnLayout", "read_columns", "read_conllu"]
 CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 DOCUMENT_MARK = "-DOCSTART-"
 # Blanks and tabs alone: tokens of Chinese files may be other white space of Unicode.
-_BLANKS = re.compile(r"[ \t]+")
+_EDGES = " \t\r"
 _FIELD = re.compile(r"[^ \t]+")
 _TAB_FIELD = re.compile(r"[^\t]+")
 _WORD_LINE = re.compile(r"[0-9]+")
@@ -72,7 +72,7 @@ def read_columns(
         DataError: A line has more or fewer columns, or there is no such column; with file and line.
     """
     lines = _lines(path, encoding, errors)
-    widths = [len(_BLANKS.split(line.strip())) if line.strip() else 0 for line in lines]
+    widths = [len(_FIELD.findall(line.removesuffix("\r"))) for line in lines]
     # A file of unequal lines is judged by what most of them have, so that the odd one is named.
     counted = Counter(
         width for width, line in zip(widths, lines, strict=True) if width and not line.startswith(("#", DOCUMENT_MARK))
@@ -88,9 +88,9 @@ def read_columns(
         if widths[number] != width:
             raise DataError(
                 f"{path}:{number + 1}: expected {width} columns, as most lines have, found {widths[number]} in "
-                f"{line.strip()!r:.60}; complete the line, or put an empty line between sentences"
+                f"{line.strip(_EDGES)!r:.60}; complete the line, or put an empty line between sentences"
             )
-        fields = _BLANKS.split(line.strip())
+        fields = _FIELD.findall(line)
         return fields[token_column], fields[tag_column]
 
     has_tags = width > 1 and token_column % width != tag_column % width

@@ -37,7 +37,7 @@ SCHEMES = {
 _PARTED = re.compile(r"([BIESMLU])(?:-(.*))?", re.DOTALL)
 _LETTERS = {"bmes": {"I": "M"}, "bilou": {"E": "L", "S": "U"}}
 _STANDARD = {"M": "I", "L": "E", "U": "S"}
-_USED = {"bmes": set("BMES"), "bilou": set("BILU"), "bioes": set("BIES")}
+_USED = {"bioes": set("BIES"), "bmes": set("BMES"), "bilou": set("BILU")}
 
 
 class Span(NamedTuple):

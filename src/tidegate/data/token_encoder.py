@@ -194,7 +194,7 @@ class TokenEncoder:
 
 
 def _pairs(tokens: Sequence[str]) -> list[str]:
-    return [f"{first}\n{second}" for first, second in zip(tokens, [*tokens[1:], _SENTENCE_END], strict=True)]
+    return [f"{first}\n{second}" for first, second in zip(tokens, [*tokens[1:], _SENTENCE_END], strict=False)]
 
 
 def _case(token: str) -> int:

@@ -77,7 +77,7 @@ class SequenceTagger(TagPredictions):
         model_scheme: The scheme that the model predicts, ``"bioes"`` or ``"bio"``; predictions are turned back.
         illegal_tags: What is done with training sentences whose tags break their scheme: ``"repair"`` reads them as
             conlleval does and writes them anew, ``"drop"`` leaves the sentences out, ``"error"`` refuses them.
-        cell: ``"gru"``, ``"lstm"`` or ``"rnn"``.
+        cell: ``"gru"``, ``"lstm"``, ``"rnn"``, or ``"gru-blstm"``, a bidirectional GRU under a bidirectional LSTM.
         embedding_size: Features of a word's vector; None takes those of `vectors`, or 100.
         vectors: A file of word vectors that the words start from (`features/vector_files.py`).
         extra_words: Most words of `vectors`, in their order, that are kept for prediction though training has not seen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +113,37 @@ class TagPredictions(NeuralEstimator):
             [TaggedSpan(*span, chance) for span, chance in zip(row, row_chances, strict=True)]
             for row, row_chances in zip(spans, chances, strict=True)
         ]
+
+    def inspect(self, tokens: Sequence[str]) -> list[dict[str, Any]]:
+        """What chose the tags of one sentence, a row a token.
+
+        Each row has ``token``, ``tag`` (of ``tags_``), ``probability`` (marginal), ``emission`` (the encoder's score of
+        the tag), ``transition`` (the score of it after the tag before; at the first token, of it as the first; 0
+        without a CRF), and ``emission_tag``, the tag that the emissions alone would give.
+        """
+        sentences, decoder = check_sentences([tokens]), self._decoder()
+        (numbers,), (emissions,) = decoder.best(sentences), decoder.emissions(sentences)
+        (marginals,) = decoder.marginals(sentences)
+        crf = self.network_.head.crf
+        first = between = None
+        if crf is not None:
+            first, between = crf.start_transitions.tolist(), crf.transitions.tolist()
+        rows = []
+        for place, number in enumerate(numbers.tolist()):
+            transition = 0.0
+            if first is not None and between is not None:
+                transition = (between[int(numbers[place - 1])] if place else first)[number]
+            rows.append(
+                {
+                    "token": sentences[0][place],
+                    "tag": self.tags_[number],
+                    "probability": float(marginals[place, number]),
+                    "emission": float(emissions[place, number]),
+                    "transition": transition,
+                    "emission_tag": self.tags_[int(emissions[place].argmax())],
+                }
+            )
+        return rows
 
     def extract(self, texts: Any) -> list[list[Entity]]:
         """The segments of raw texts: sentences are split, cut into tokens and tagged.

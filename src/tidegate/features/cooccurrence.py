@@ -50,8 +50,16 @@ def cooccurrence_vectors(
     return (vectors / vectors.std()).astype(np.float32)
 
 
-def cooccurrence_counts(ids: Sequence[np.ndarray], num_tokens: int, window: int) -> sparse.csr_matrix:
+def cooccurrence_counts(
+    ids: Sequence[np.ndarray], num_tokens: int, window: int, *, harmonic: bool = False
+) -> sparse.csr_matrix:
     """How often two tokens stand in one text at most `window` tokens apart: ``[V, V]``, symmetric.
+
+    Args:
+        ids: One vector of ids in [0, num_tokens) a text.
+        num_tokens: V.
+        window: The distance in tokens up to which two tokens are company.
+        harmonic: Whether a pair d tokens apart counts 1/d, as in GloVe, instead of 1.
 
     Raises:
         ValueError: The window is below 1.
@@ -65,6 +73,6 @@ def cooccurrence_counts(ids: Sequence[np.ndarray], num_tokens: int, window: int)
     for distance in range(1, min(window, int(lengths.max(initial=0)) - 1) + 1):
         together = text[:-distance] == text[distance:]
         before, after = values[:-distance][together], values[distance:][together]
-        ones = np.ones(len(before))
-        counts = counts + sparse.csr_matrix((ones, (before, after)), shape=counts.shape)
+        shares = np.full(len(before), 1 / distance if harmonic else 1.0)
+        counts = counts + sparse.csr_matrix((shares, (before, after)), shape=counts.shape)
     return sparse.csr_matrix(counts + counts.T)

@@ -128,40 +128,23 @@ def stack_directions(weights: Sequence[Weights], name: str) -> Tensor | None:
     return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(tensors)
 
 
-def _biases(cell: str, w: Weights) -> tuple[Tensor | None, Tensor | None]:
-    """What is added to the projection of the inputs, and the recurrent bias of n, which the reset gate multiplies."""
-    if w.bias_ih is None or w.bias_hh is None:
-        return None, None
-    if cell != "gru":
-        return w.bias_ih + w.bias_hh, None
-    units = w.weight_hh.shape[1]
-    kept, bias_n = w.bias_hh.split([2 * units, units])
-    return torch.cat([w.bias_ih[: 2 * units] + kept, w.bias_ih[2 * units :]]), bias_n
-
-
-def project_inputs(
-    cell: str, x: Tensor, weights: Sequence[Weights], eps: float
-) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
-    """Gates ``[N, D, G*H]``, the recurrent bias of n ``[D, H]``; and for the layer norm's backward pass ``W_ih x`` of
-    each direction, ``[D, N, G*H]``, with mean and 1 / standard deviation, ``[2, D, N, 1]``; empty without it.
+def project_inputs(x: Tensor, weights: Sequence[Weights], eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """``W_ih x [N, D, G*H]``, normalised where there is a gain; and for the layer norm's backward pass the products
+    before it, ``[D, N, G*H]``, with mean and 1 / standard deviation, ``[2, D, N, 1]``; empty without it.
     """
-    biases = [_biases(cell, w) for w in weights]
-    bias_n = None if biases[0][1] is None else torch.stack([bias for _, bias in biases if bias is not None])
     if weights[0].norm_ih is None:
-        bias = None if biases[0][0] is None else torch.cat([bias for bias, _ in biases if bias is not None])
         weight_ih = weights[0].weight_ih if len(weights) == 1 else torch.cat([w.weight_ih for w in weights])
-        gates = ops_for(x).project(x, weight_ih, None if bias is None else bias.to(x.dtype))
-        return gates.unflatten(1, (len(weights), -1)), bias_n, x.new_empty(0), x.new_empty(0)
+        gates = ops_for(x).project(x, weight_ih)
+        return gates.unflatten(1, (len(weights), -1)), x.new_empty(0), x.new_empty(0)
     gates, products, statistics = [], [], []
-    for w, (bias, _) in zip(weights, biases, strict=True):
-        product = ops_for(x).project(x, w.weight_ih, None)
-        bias = None if bias is None else bias.to(x.dtype)
+    for w in weights:
+        product = ops_for(x).project(x, w.weight_ih)
         gain: Any = w.norm_ih
-        made, mean, deviation = torch.native_layer_norm(product, product.shape[-1:], gain.to(x.dtype), bias, eps)
+        made, mean, deviation = torch.native_layer_norm(product, product.shape[-1:], gain.to(x.dtype), None, eps)
         gates.append(made)
         products.append(product)
         statistics.append(torch.stack([mean, deviation]))
-    return torch.stack(gates, 1), bias_n, torch.stack(products), torch.stack(statistics, 1)
+    return torch.stack(gates, 1), torch.stack(products), torch.stack(statistics, 1)
 
 
 class _Recurrence(torch.autograd.Function):
@@ -186,18 +169,10 @@ class _Recurrence(torch.autograd.Function):
         *parameters: Tensor | None,
     ) -> tuple[Tensor, ...]:
         weights = _directions(parameters)
-        gates, bias_n, products, statistics = project_inputs(cell, x, weights, eps)
+        gates, products, statistics = project_inputs(x, weights, eps)
         made = ops_for(x).recurrent_forward(
-            *(
-                cell,
-                gates,
-                stack_directions(weights, "weight_hh"),
-                None,
-                stack_directions(weights, "weight_hr"),
-                None,
-                bias_n,
-            ),
-            *(stack_directions(weights, name) for name in ("peephole", "norm_hh", "norm_c")),
+            *(cell, gates, stack_directions(weights, "weight_hh"), None, stack_directions(weights, "weight_hr"), None),
+            *(stack_directions(weights, name) for name in ("bias_ih", "bias_hh", "peephole", "norm_hh", "norm_c")),
             *(h_0, c_0, mask, zone_h, zone_c, [rate_h, rate_c, eps], batch_sizes, training),
         )
         return *made, products, statistics
@@ -312,22 +287,22 @@ class _RecurrenceBackward(torch.autograd.Function):
                 normal = (products[d].to(mean.dtype) - mean) * inverse_deviation
                 of_norm_ih = (normal * after).sum(0, dtype=w.norm_ih.dtype)
             if wants_x:
-                share = ops.project(of_input, w.weight_ih.t(), None) if d == 0 else None
+                share = ops.project(of_input, w.weight_ih.t()) if d == 0 else None
                 grad_x = torch.addmm(grad_x, of_input, w.weight_ih) if share is None else share
             of_state = None if w.norm_hh is None else grad_product[:, d]
             made = {
-                "weight_ih": of_input.t() @ x,
+                "weight_ih": _of_weight(of_input, x),
                 "weight_hh": gradients.of_weight_hh(of_state, previous[:, d], saved[:, d, : h_0.shape[-1]]),
             }
             if w.bias_ih is not None:
                 made["bias_ih"], made["bias_hh"] = gradients.of_biases(w.bias_ih.dtype)
             if w.weight_hr is not None:
-                made["weight_hr"] = grad_projected[:, d].t() @ exposed[:, d]
+                made["weight_hr"] = _of_weight(grad_projected[:, d], exposed[:, d])
             if w.peephole is not None:
                 made["peephole"] = of_peephole[d].sum(0)
             if w.norm_c is not None:
                 made["norm_c"] = of_norm_c[d].sum(0)
-            if w.norm_hh is not None:
+            if of_norm_ih is not None and w.norm_hh is not None:
                 made["norm_ih"] = of_norm_ih
                 made["norm_hh"] = (gradients.of_product() * normalized[:, d]).sum(0, dtype=w.norm_hh.dtype)
             grads += [made.get(name, x.new_empty(0)) for name in Weights._fields]
@@ -379,6 +354,11 @@ def _leaf(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.detach().requires_grad_()
 
 
+def _of_weight(grads: Tensor, inputs: Tensor) -> Tensor:
+    """The gradient ``grads.T @ inputs`` of a weight, by the product whose order takes a tenth to a fifth less time."""
+    return (inputs.t() @ grads).t()
+
+
 class _Gradients:
     """The gradients of the gates of one direction, ``[N, S*H]``, as inputs, recurrent product and biases see them.
 
@@ -408,11 +388,11 @@ class _Gradients:
         if self._cell == "gru_reset_before":
             of_state = self._grads if of_state is None else of_state
             return torch.cat(
-                [of_state[:, : 2 * units].t() @ previous, of_state[:, 2 * units :].t() @ (reset * previous)]
+                [_of_weight(of_state[:, : 2 * units], previous), _of_weight(of_state[:, 2 * units :], reset * previous)]
             )
         if self._cell == "gru" and of_state is None:
-            return (self._grads[:, : self._width].t() @ previous).roll(-units, 0)
-        return (self._grads if of_state is None else of_state).t() @ previous
+            return _of_weight(self._grads[:, : self._width], previous).roll(-units, 0)
+        return _of_weight(self._grads if of_state is None else of_state, previous)
 
     def of_biases(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         if dtype == self._grads.dtype:

@@ -6,7 +6,7 @@ They have rules for fake tensors and for vmap, which folds the mapped dimension 
 
 from __future__ import annotations
 
-import inspect
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,35 +15,28 @@ from torch import Tensor
 
 from tidegate.kernels import cpu_ops
 from tidegate.kernels.cpu_ops import backward_made, forward_made, new_empty
+from tidegate.kernels.fakes import fake_rule
 
 __all__ = ["ops_for"]
 
 
 def _fake(op: Callable[..., Any], made: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
-    """The rule for fake tensors: what `made` makes, of those of the op's arguments that it names."""
-    names = list(inspect.signature(op).parameters)
-    _, *wanted = inspect.signature(made).parameters
-
-    def rule(*arguments: Any) -> tuple[Tensor, ...]:
-        given = dict(zip(names, arguments, strict=True))
-        return made(new_empty, *(given[name] for name in wanted))
-
-    return rule
+    return fake_rule(op, functools.partial(made, new_empty))
 
 
-def _project_fake(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _project_fake(x: Tensor, weight: Tensor) -> Tensor:
     return x.new_empty(x.shape[0], weight.shape[0])
 
 
-def _project_vmap(info: Any, in_dims: tuple, x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, int]:
-    if in_dims[1] is not None or in_dims[2] is not None:
+def _project_vmap(info: Any, in_dims: tuple, x: Tensor, weight: Tensor) -> tuple[Tensor, int]:
+    if in_dims[1] is not None:
         raise ValueError(_UNMAPPED)
-    made = torch.ops.tidegate.project(x.movedim(in_dims[0], 0).flatten(0, 1), weight, bias)
+    made = torch.ops.tidegate.project(x.movedim(in_dims[0], 0).flatten(0, 1), weight)
     return made.unflatten(0, (info.batch_size, -1)), 0
 
 
 # How vmap folds: for each argument the dimension of its rows, None where it has none and may not be mapped.
-_FORWARD_ROWS = (None, 0, *[None] * 8, 1, 1, 1, 0, 0, None, None, None)
+_FORWARD_ROWS = (None, 0, *[None] * 9, 1, 1, 1, 0, 0, None, None, None)
 _FORWARD_MADE = (0, 1, 1, 0, 0, 0)
 _BACKWARD_ROWS = (None, 0, 1, 1, 0, 0, 0, 0, *[None] * 5, 1, 1, 1, 0, 0, None, None)
 _BACKWARD_MADE = (0, 0, 0, 0, 0, 1, 1, 1, 1)
@@ -86,8 +79,8 @@ def _vmap_rule(op_name: str, rows_dims: Sequence[int | None], made_dims: Sequenc
 _library = torch.library.Library("tidegate", "FRAGMENT")
 _library.define(
     "recurrent_forward(str cell, Tensor gates, Tensor weight_hh, Tensor? scale_hh, Tensor? weight_hr, Tensor? scale_hr,"
-    " Tensor? bias_n, Tensor? peephole, Tensor? norm_hh, Tensor? norm_c, Tensor h_0, Tensor? c_0, Tensor? dropout_mask,"
-    " Tensor? zoneout_h, Tensor? zoneout_c, float[] numbers, Tensor batch_sizes, bool training)"
+    " Tensor? bias_ih, Tensor? bias_hh, Tensor? peephole, Tensor? norm_hh, Tensor? norm_c, Tensor h_0, Tensor? c_0,"
+    " Tensor? dropout_mask, Tensor? zoneout_h, Tensor? zoneout_c, float[] numbers, Tensor batch_sizes, bool training)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 _library.define(
@@ -97,14 +90,14 @@ _library.define(
     " Tensor? zoneout_c, float[] numbers, Tensor batch_sizes)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
-_library.define("project(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
+_library.define("project(Tensor x, Tensor weight) -> Tensor")
 for _name, _impl, _rule, _vmap in (
     ("project", cpu_ops.project, _project_fake, _project_vmap),
     (
         "recurrent_forward",
         cpu_ops.recurrent_forward,
         _fake(cpu_ops.recurrent_forward, forward_made),
-        _vmap_rule("recurrent_forward", _FORWARD_ROWS, _FORWARD_MADE, 16),
+        _vmap_rule("recurrent_forward", _FORWARD_ROWS, _FORWARD_MADE, 17),
     ),
     (
         "recurrent_backward",

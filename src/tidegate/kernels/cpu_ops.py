@@ -128,7 +128,8 @@ def recurrent_forward(
     scale_hh: Tensor | None,
     weight_hr: Tensor | None,
     scale_hr: Tensor | None,
-    bias_n: Tensor | None,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
     peephole: Tensor | None,
     norm_hh: Tensor | None,
     norm_c: Tensor | None,
@@ -160,7 +161,8 @@ def recurrent_forward(
         rest={
             "scale_hh": (scale_hh, (directions, GATES[cell] * units)),
             "scale_hr": (scale_hr, (directions, states)),
-            "bias_n": (bias_n, (directions, units)),
+            "bias_ih": (bias_ih, (directions, GATES[cell] * units)),
+            "bias_hh": (bias_hh, (directions, GATES[cell] * units)),
             "peephole": (peephole, (directions, 3, units)),
             "norm_hh": (norm_hh, (directions, GATES[cell] * units)),
             "norm_c": (norm_c, (directions, 2, units)),
@@ -171,10 +173,10 @@ def recurrent_forward(
         masks={"zoneout_h": (zoneout_h, states), "zoneout_c": (zoneout_c, units)},
     )
     a = _Arguments()
-    tensors = (weight_hh, scale_hh, weight_hr, scale_hr, bias_n, peephole, norm_hh, norm_c, dropout_mask, zoneout_h)
+    tensors = (weight_hh, scale_hh, weight_hr, scale_hr, bias_ih, bias_hh, peephole, norm_hh, norm_c, dropout_mask)
     native.extension().forward(
         a.layout(cell, "int8" if quantized else _TYPES[gates.dtype], batch_sizes, values, h_0, units),
-        a.parameters((*tensors, zoneout_c), numbers),
+        a.parameters((*tensors, zoneout_h, zoneout_c), numbers),
         (
             *map(a.address, (gates, h_0, c_0, output, h_n)),
             *(a.address(made) if made.numel() else 0 for made in (c_n, saved, normalized, deviation)),
@@ -266,7 +268,20 @@ def recurrent_backward(
         masks={"zoneout_h": (zoneout_h, states), "zoneout_c": (zoneout_c, units)},
     )
     a = _Arguments()
-    tensors = (weight_hh, None, weight_hr, None, None, peephole, norm_hh, norm_c, dropout_mask, zoneout_h, zoneout_c)
+    tensors = (
+        weight_hh,
+        None,
+        weight_hr,
+        None,
+        None,
+        None,
+        peephole,
+        norm_hh,
+        norm_c,
+        dropout_mask,
+        zoneout_h,
+        zoneout_c,
+    )
 
     def present(tensor: Tensor) -> int:
         return a.address(tensor) if tensor.numel() else 0
@@ -320,9 +335,9 @@ def backward_made(
     )
 
 
-def project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``x @ weight.T + bias``, the product of PyTorch's, on memory of the pool."""
+def project(x: Tensor, weight: Tensor) -> Tensor:
+    """``x @ weight.T``, the product of PyTorch's, on memory of the pool."""
     made = _empty(x, x.shape[0], weight.shape[0])
     # An exported program may call this with gradients enabled, which `out` forbids.
     with torch.no_grad():
-        return torch.mm(x, weight.t(), out=made) if bias is None else torch.addmm(bias, x, weight.t(), out=made)
+        return torch.mm(x, weight.t(), out=made)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tidegate import native
 from tidegate.kernels import crf_reference
+from tidegate.kernels.fakes import fake_rule
 
 __all__ = ["best_paths", "k_best_paths", "likelihood_steps", "marginal_steps", "refusal"]
 
@@ -226,22 +227,13 @@ def _forward(
     training: bool,
 ) -> tuple[Tensor, Tensor]:
     _check_op(emissions, transitions, start, end, tags, batch_sizes)
-    value, saved = _forward_fake(emissions, transitions, start, end, tags, batch_sizes, rows, training)
+    value, saved = _forward_made(emissions, rows, training)
     model = (emissions, transitions, start, end, batch_sizes)
     _run(native.extension().crf_forward, model, rows, tags, value, saved if training else None)
     return value, saved
 
 
-def _forward_fake(
-    emissions: Tensor,
-    transitions: Tensor,
-    start: Tensor,
-    end: Tensor,
-    tags: Tensor | None,
-    batch_sizes: Tensor,
-    rows: int,
-    training: bool,
-) -> tuple[Tensor, Tensor]:
+def _forward_made(emissions: Tensor, rows: int, training: bool) -> tuple[Tensor, Tensor]:
     values, num_tags = emissions.shape
     return emissions.new_empty(rows), emissions.new_empty(values if training else 0, 2, num_tags)
 
@@ -268,22 +260,14 @@ def _backward(
         value=(value, value.shape),
         saved=(saved, (emissions.shape[0], 2, emissions.shape[1])),
     )
-    grads = _backward_fake(grad_value, emissions, transitions, start, end, tags, batch_sizes, value, saved)
+    grads = _backward_made(emissions, transitions, start, end)
     model = (emissions, transitions, start, end, batch_sizes)
     _run(native.extension().crf_backward, model, value.shape[0], tags, grad_value, value, saved, *grads)
     return grads
 
 
-def _backward_fake(
-    grad_value: Tensor,
-    emissions: Tensor,
-    transitions: Tensor,
-    start: Tensor,
-    end: Tensor,
-    tags: Tensor | None,
-    batch_sizes: Tensor,
-    value: Tensor,
-    saved: Tensor,
+def _backward_made(
+    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     def contiguous_like(tensor: Tensor) -> Tensor:
         return torch.empty_like(tensor, memory_format=torch.contiguous_format)
@@ -295,14 +279,12 @@ def _viterbi(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, batch_sizes: Tensor, rows: int
 ) -> tuple[Tensor, Tensor]:
     _check_op(emissions, transitions, start, end, None, batch_sizes)
-    tags, scores = _viterbi_fake(emissions, transitions, start, end, batch_sizes, rows)
+    tags, scores = _viterbi_made(emissions, batch_sizes, rows)
     _run(native.extension().crf_viterbi, (emissions, transitions, start, end, batch_sizes), rows, tags, scores)
     return tags, scores
 
 
-def _viterbi_fake(
-    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, batch_sizes: Tensor, rows: int
-) -> tuple[Tensor, Tensor]:
+def _viterbi_made(emissions: Tensor, batch_sizes: Tensor, rows: int) -> tuple[Tensor, Tensor]:
     return batch_sizes.new_empty(emissions.shape[0]), emissions.new_empty(rows)
 
 
@@ -312,14 +294,12 @@ def _k_best(
     if k < 1:
         raise ValueError(f"expected k of at least 1; found {k}")
     _check_op(emissions, transitions, start, end, None, batch_sizes)
-    tags, scores = _k_best_fake(emissions, transitions, start, end, batch_sizes, rows, k)
+    tags, scores = _k_best_made(emissions, batch_sizes, rows, k)
     _run(native.extension().crf_k_best, (emissions, transitions, start, end, batch_sizes), rows, k, tags, scores)
     return tags, scores
 
 
-def _k_best_fake(
-    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, batch_sizes: Tensor, rows: int, k: int
-) -> tuple[Tensor, Tensor]:
+def _k_best_made(emissions: Tensor, batch_sizes: Tensor, rows: int, k: int) -> tuple[Tensor, Tensor]:
     return batch_sizes.new_empty(emissions.shape[0], k), emissions.new_empty(rows, k)
 
 
@@ -350,13 +330,13 @@ _library.define(
 )
 _library.define(f"crf_viterbi({_MODEL}, Tensor batch_sizes, SymInt rows) -> (Tensor, Tensor)")
 _library.define(f"crf_k_best({_MODEL}, Tensor batch_sizes, SymInt rows, int k) -> (Tensor, Tensor)")
-for _name, _impl, _fake, _lengths_at in (
-    ("crf_forward", _forward, _forward_fake, 5),
-    ("crf_backward", _backward, _backward_fake, 6),
-    ("crf_viterbi", _viterbi, _viterbi_fake, 4),
-    ("crf_k_best", _k_best, _k_best_fake, 4),
+for _name, _impl, _made, _lengths_at in (
+    ("crf_forward", _forward, _forward_made, 5),
+    ("crf_backward", _backward, _backward_made, 6),
+    ("crf_viterbi", _viterbi, _viterbi_made, 4),
+    ("crf_k_best", _k_best, _k_best_made, 4),
 ):
     _library.impl(_name, _impl, "CPU")
-    torch.library.register_fake(f"tidegate::{_name}", _fake, lib=_library)
+    torch.library.register_fake(f"tidegate::{_name}", fake_rule(_impl, _made), lib=_library)
     _rule = _one_by_one(getattr(torch.ops.tidegate, _name), _lengths_at)
     torch.library.register_vmap(f"tidegate::{_name}", _rule, lib=_library)

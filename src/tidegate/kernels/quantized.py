@@ -135,15 +135,15 @@ def quantized_recurrence(
     with torch.autocast("cpu", enabled=False):
         floats = [dequantize(direction) for direction in weights]
         check_recurrence(cell, x, floats, h_0, c_0, ragged, options)
-        gates, bias_n, *_ = cpu.project_inputs(cell, x, floats, options.eps)
+        gates, *_ = cpu.project_inputs(x, floats, options.eps)
         whole = [direction.weights for direction in weights]
         zone_h, rate_h = cpu.zoneout_parts(options.zoneout_h)
         zone_c, rate_c = cpu.zoneout_parts(options.zoneout_c)
         scales_hr = [direction.scale_hr for direction in weights if direction.scale_hr is not None]
         output, h_n, c_n, *_ = torch.ops.tidegate.recurrent_forward(
             *(cell, gates, cpu.stack_directions(whole, "weight_hh"), torch.stack([w.scale_hh for w in weights])),
-            *(cpu.stack_directions(whole, "weight_hr"), torch.stack(scales_hr) if scales_hr else None, bias_n),
-            *(cpu.stack_directions(whole, name) for name in ("peephole", "norm_hh", "norm_c")),
+            *(cpu.stack_directions(whole, "weight_hr"), torch.stack(scales_hr) if scales_hr else None),
+            *(cpu.stack_directions(whole, name) for name in ("bias_ih", "bias_hh", "peephole", "norm_hh", "norm_c")),
             *(h_0, c_0, options.recurrent_dropout, zone_h, zone_c, [rate_h, rate_c, options.eps]),
             *(ragged.batch_sizes, False),
         )

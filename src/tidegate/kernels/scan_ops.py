@@ -7,12 +7,15 @@ where ``torch.compile(fullgraph=True)`` traces.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tidegate.kernels import scan_parallel, scan_reference
+from tidegate.kernels.fakes import fake_rule
+from tidegate.native import extension
 
 __all__ = ["native_steps", "parallel_steps"]
 
@@ -104,10 +107,27 @@ class _ScanBackward(torch.autograd.Function):
         return of_h, of_h_n, of_a, of_b, None, of_h_0, None, None, None
 
 
+def _contiguous_like(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+
+
+def _forward_made(b: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+    return _contiguous_like(b), _contiguous_like(h_0)
+
+
+def _backward_made(a: Tensor, h: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return _contiguous_like(a), _contiguous_like(h), _contiguous_like(h_0)
+
+
 def _forward(
     a: Tensor, b: Tensor, h_0: Tensor, batch_sizes: Tensor, is_complex: bool, native: bool
 ) -> tuple[Tensor, Tensor]:
-    return scan_parallel.forward(a, b, h_0, batch_sizes, is_complex)
+    if not native:
+        return scan_parallel.forward(a, b, h_0, batch_sizes, is_complex)
+    layout = _layout(a, b, h_0, batch_sizes, is_complex)
+    h, h_n = _forward_made(b, h_0)
+    _run(extension().scan_forward, layout, a, b, h_0, h, h_n)
+    return h, h_n
 
 
 def _backward(
@@ -120,21 +140,45 @@ def _backward(
     is_complex: bool,
     native: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return scan_parallel.backward(grad_h, grad_h_n, a, h, h_0, batch_sizes, is_complex)
+    if not native:
+        return scan_parallel.backward(grad_h, grad_h_n, a, h, h_0, batch_sizes, is_complex)
+    layout = _layout(a, h, h_0, batch_sizes, is_complex)
+    _check({"grad_h": (grad_h, h.shape), "grad_h_n": (grad_h_n, h_0.shape)}, h.dtype)
+    grad_a, grad_b, grad_h_0 = _backward_made(a, h, h_0)
+    if a.dim() == 2:
+        _run(extension().scan_backward, layout, grad_h, grad_h_n, a, h, h_0, grad_a, grad_b, grad_h_0)
+        return grad_a, grad_b, grad_h_0
+    # What is the same at every step has a gradient of each row, so that threads have no sum in common.
+    of_rows = _contiguous_like(h_0)
+    _run(extension().scan_backward, layout, grad_h, grad_h_n, a, h, h_0, of_rows, grad_b, grad_h_0)
+    return of_rows.sum(0), grad_b, grad_h_0
 
 
-def _contiguous_like(tensor: Tensor) -> Tensor:
-    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+def _layout(a: Tensor, b: Tensor, h_0: Tensor, batch_sizes: Tensor, is_complex: bool) -> tuple[Any, ...]:
+    """What the kernels take before the arrays; they read addresses, so every type and shape is checked."""
+    values, width = b.shape
+    if b.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"expected tensors of float32 or float64; found {b.dtype}")
+    if batch_sizes.dtype != torch.int64 or batch_sizes.dim() != 1 or not batch_sizes.is_contiguous():
+        raise TypeError(f"expected batch_sizes as a vector of int64; found {batch_sizes.dtype}")
+    rows = h_0.shape[0]
+    _check({"a": (a, (width,) if a.dim() == 1 else b.shape), "h_0": (h_0, (rows, width))}, b.dtype)
+    sizes = (batch_sizes.data_ptr(), batch_sizes.shape[0], values, rows, width // 2 if is_complex else width)
+    return b.dtype == torch.float64, *sizes, is_complex, a.dim() == 1, torch.get_num_threads()
 
 
-def _forward_fake(a: Tensor, b: Tensor, h_0: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    return _contiguous_like(b), _contiguous_like(h_0)
+def _check(tensors: dict[str, tuple[Tensor, Sequence[int]]], dtype: torch.dtype) -> None:
+    for name, (tensor, shape) in tensors.items():
+        if tensor.dtype != dtype or tensor.shape != tuple(shape):
+            raise TypeError(
+                f"expected {name} of {dtype} and shape {tuple(shape)}; found {tensor.dtype} and {tuple(tensor.shape)}"
+            )
 
 
-def _backward_fake(
-    grad_h: Tensor, grad_h_n: Tensor, a: Tensor, h: Tensor, h_0: Tensor, *_: Any
-) -> tuple[Tensor, Tensor, Tensor]:
-    return _contiguous_like(a), _contiguous_like(h), _contiguous_like(h_0)
+def _run(kernel: Callable[..., None], layout: tuple[Any, ...], *tensors: Tensor) -> None:
+    # Copies that contiguous() makes live until the call is over.
+    arrays = [tensor.contiguous() for tensor in tensors]
+    kernel(*layout, *(array.data_ptr() for array in arrays))
 
 
 def _vmap_rule(name: str, num_tensors: int) -> Any:
@@ -166,11 +210,11 @@ _library.define(
     "scan_backward(Tensor grad_h, Tensor grad_h_n, Tensor a, Tensor h, Tensor h_0, Tensor batch_sizes,"
     " bool is_complex, bool native) -> (Tensor, Tensor, Tensor)"
 )
-for _name, _impl, _fake, _rule in (
-    ("scan_forward", _forward, _forward_fake, _vmap_rule("scan_forward", 3)),
-    ("scan_backward", _backward, _backward_fake, _vmap_rule("scan_backward", 5)),
+for _name, _impl, _made, _rule in (
+    ("scan_forward", _forward, _forward_made, _vmap_rule("scan_forward", 3)),
+    ("scan_backward", _backward, _backward_made, _vmap_rule("scan_backward", 5)),
 ):
     for _device in ("CPU", "CUDA"):
         _library.impl(_name, _impl, _device)
-    torch.library.register_fake(f"tidegate::{_name}", _fake, lib=_library)
+    torch.library.register_fake(f"tidegate::{_name}", fake_rule(_impl, _made), lib=_library)
     torch.library.register_vmap(f"tidegate::{_name}", _rule, lib=_library)

@@ -53,9 +53,14 @@ def _scan(a: Tensor, b: Tensor, levels: int) -> Tensor:
         none = torch.zeros_like(b[:1])
         a, b = torch.cat([a, none]), torch.cat([b, none])
     a_even, a_odd, b_even, b_odd = a[0::2], a[1::2], b[0::2], b[1::2]
-    odd = _scan(a_odd * a_even, a_odd * b_even + b_odd, levels - 1)
-    even = torch.cat([b_even[:1], a_even[1:] * odd[:-1] + b_even[1:]])
+    odd = _scan(_after(a_odd, a_even, 0.0), _after(a_odd, b_even, b_odd), levels - 1)
+    even = torch.cat([b_even[:1], _after(a_even[1:], odd[:-1], b_even[1:])])
     return torch.stack([even, odd], dim=1).flatten(0, 1)[:count]
+
+
+def _after(a: Tensor, x: Tensor, b: Tensor | float) -> Tensor:
+    """``a * x + b``, with nothing of `x` where `a` is zero: an infinity or NaN of one row stays out of the next."""
+    return torch.where(a == 0, b, a * x + b)
 
 
 def forward(a: Tensor, b: Tensor, h_0: Tensor, batch_sizes: Tensor, is_complex: bool) -> tuple[Tensor, Tensor]:

@@ -61,10 +61,26 @@ class RunFacts:
     best_epoch: int | None = None
     test: Mapping[str, Any] | None = None
     baseline: Mapping[str, Any] | None = None
-    mistakes: Sequence[Mistake] = ()
+    mistakes: Sequence[Any] = ()
     timing: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class TaggingFacts(RunFacts):
+    """What is known of a run that trained a tagger; counts are of sentences, and ``class_counts`` of types of segments.
+
+    Attributes:
+        test: the result of :func:`tidegate.reporting.tagging.tagging_metrics` on the test set.
+        mistakes: :class:`tidegate.reporting.tagging.TaggingMistake` values.
+        transitions: ``tags``, ``scores`` [K, K] and ``allowed`` [K, K] (or None) of a CRF.
+        inspection: of one sentence, a row a token with ``token``, ``tag``, ``emission``, ``transition``,
+            ``probability`` and ``emission_tag``, the tag that the emissions alone would give.
+    """
+
+    transitions: Mapping[str, Any] | None = None
+    inspection: Sequence[Mapping[str, Any]] = ()
 
 
 def json_safe(value: Any) -> Any:

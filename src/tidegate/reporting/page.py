@@ -5,11 +5,9 @@ Each section is a function from the facts to HTML, and gives an empty string whe
 
 from __future__ import annotations
 
-import html
-import json
 import math
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
@@ -18,22 +16,40 @@ import yaml
 
 import tidegate
 from tidegate.reporting import plots
-from tidegate.reporting.facts import Mistake, RunFacts, json_safe
+from tidegate.reporting.facts import Mistake, RunFacts, TaggingFacts, json_safe
+from tidegate.reporting.markup import card as _card
+from tidegate.reporting.markup import duration as _duration
+from tidegate.reporting.markup import figure as _figure
+from tidegate.reporting.markup import finite as _finite
+from tidegate.reporting.markup import in_order as _in_order
+from tidegate.reporting.markup import language as _language
+from tidegate.reporting.markup import number as _number
+from tidegate.reporting.markup import pairs as _pairs
+from tidegate.reporting.markup import percent as _percent
+from tidegate.reporting.markup import section as _section
+from tidegate.reporting.markup import table as _table
+from tidegate.reporting.markup import text as _text
 from tidegate.reporting.metrics import accuracy_standard_error, wilson_interval
+from tidegate.reporting.tagging_page import tagging_sections
 
 _LONGEST_TEXT = 700  # characters of a mistake shown; metrics.json holds the whole text
 _MOST_CLASSES = 12  # classes that get a column of their own in the table of counts
-_SPLIT_ORDER = ("train", "validation", "test")
 
 
 def render_page(facts: RunFacts) -> str:
     """The whole report as an HTML document that needs no other file and no network."""
+    if isinstance(facts, TaggingFacts):
+        judged = tagging_sections(facts, _notes(facts))
+    else:
+        judged = (
+            _headline(facts),
+            _notes(facts),
+            _section("Test set by class", _by_class(facts)),
+            _section("Worst mistakes", _mistakes(facts)),
+        )
     sections = (
         f'<header><p class="kind">tidegate training report</p><h1>{_text(facts.title)}</h1></header>',
-        _headline(facts),
-        _notes(facts),
-        _section("Test set by class", _by_class(facts)),
-        _section("Worst mistakes", _mistakes(facts)),
+        *judged,
         _section("Learning curves", _curves(facts)),
         _section("Data", _counts(facts), _lengths(facts)),
         _section("Recipe", _recipe(facts)),
@@ -176,6 +192,8 @@ def _curves(facts: RunFacts) -> str:
         "train_loss": ("training loss", lambda value: _number(value, 4)),
         "validation_loss": ("validation loss", lambda value: _number(value, 4)),
         "validation_accuracy": ("validation accuracy", _percent),
+        "validation_f1": ("validation F1", _percent),
+        "validation_intent_accuracy": ("validation intent accuracy", _percent),
         "tokens_per_second": ("tokens/s", lambda value: _number(value, 0)),
         "seconds": ("seconds", lambda value: _number(value, 1)),
     }
@@ -270,83 +288,7 @@ def _environment(facts: RunFacts) -> str:
     return _card(_pairs(facts.environment)) if facts.environment else ""
 
 
-def _section(title: str, *parts: str) -> str:
-    body = "".join(filter(None, parts))
-    return f'<section class="stack"><h2>{_text(title)}</h2>{body}</section>' if body else ""
-
-
-def _card(body: str) -> str:
-    return f'<div class="card scroll">{body}</div>'
-
-
-def _figure(drawing: str, caption: str = "", *, wide: bool = False) -> str:
-    kind = " wide" if wide else ""
-    words = f"<figcaption>{_text(caption)}</figcaption>" if caption else ""
-    return f'<figure class="card{kind}"><div class="scroll">{drawing}</div>{words}</figure>'
-
-
-def _table(heads: Iterable[Any], rows: Sequence[Sequence[Any]], marked: int | None = None) -> str:
-    """A table whose first column names its rows; the row in place ``marked`` is set off."""
-    top = "".join(f'<th scope="col">{_text(head)}</th>' for head in heads)
-    kept = ' class="kept"'
-    body = "".join(
-        f"<tr{kept if place == marked else ''}>"
-        f'<th scope="row">{_text(row[0])}</th>{"".join(f"<td>{_text(cell)}</td>" for cell in row[1:])}</tr>'
-        for place, row in enumerate(rows)
-    )
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _pairs(values: Mapping[str, Any]) -> str:
-    items = "".join(f"<dt>{_text(key)}</dt><dd>{_text(_value(value))}</dd>" for key, value in values.items())
-    return f"<dl>{items}</dl>"
-
-
-def _value(value: Any) -> str:
-    """A value of a recipe as JSON writes it; texts as they are, and a list of texts a line each."""
-    value = json_safe(value)
-    if isinstance(value, list) and value and all(isinstance(entry, str) for entry in value):
-        return "\n".join(value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _text(value: Any) -> str:
-    """Any user's text, made safe to stand in HTML, between tags or in a quoted attribute."""
-    return html.escape(plots.visible(str(value)))
-
-
-def _language(words: str) -> str:
-    """Marks Chinese, so that the browser takes Chinese letter shapes and not Japanese ones."""
-    return ' lang="zh"' if any("\u4e00" <= character <= "\u9fff" for character in words) else ""
-
-
-def _in_order(splits: Iterable[str]) -> list[str]:
-    splits = list(splits)
-    return [name for name in _SPLIT_ORDER if name in splits] + [name for name in splits if name not in _SPLIT_ORDER]
-
-
 def _max_tokens(recipe: Mapping[str, Any]) -> int | None:
     text = recipe.get("text")
     limit = text.get("max_tokens") if isinstance(text, Mapping) else None
     return limit if isinstance(limit, int) else None
-
-
-def _finite(value: Any) -> bool:
-    return value is not None and math.isfinite(value)
-
-
-def _number(value: Any, digits: int) -> str:
-    return f"{value:,.{digits}f}" if _finite(value) else "–"
-
-
-def _percent(value: Any) -> str:
-    return f"{100 * value:.1f}%" if _finite(value) else "–"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 1:
-        return f"{1000 * seconds:.0f} ms"
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,135 @@
+"""The commands ``tidegate search``: reads arguments, calls a job, prints what it returns."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tidegate import terminal
+from tidegate.cli_session import AsJson, Debug, session
+
+app = typer.Typer(
+    help="Full-text search by BM25: index documents, query the index, judge it.",
+    epilog="Start here: tidegate search build documents.jsonl --out documents.index",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+IndexFolder = Annotated[
+    Path, typer.Argument(metavar="INDEX", help="A folder that 'search build' wrote.", show_default=False)
+]
+
+
+@app.command("build", epilog="Example: tidegate search build papers.jsonl --out papers.index --stop-words english")
+def build_command(
+    documents: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DOCUMENTS",
+            help="JSON Lines, CSV or TSV with id, title and text, a folder of .txt files, or a SMART collection.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the index.", show_default=False)],
+    method: Annotated[str, typer.Option(help="lucene, okapi, bm25+ or bm25l.")] = "lucene",
+    k1: Annotated[float, typer.Option(help="How soon repetitions of a term stop to count.")] = 1.2,
+    b: Annotated[float, typer.Option(help="How much long documents lose, 0 to 1.")] = 0.75,
+    delta: Annotated[float, typer.Option(help="What bm25+ and bm25l add.")] = 0.5,
+    tokenizer: Annotated[str, typer.Option(help="words, characters or jieba.")] = "words",
+    stop_words: Annotated[
+        str | None, typer.Option(help="english, chinese, ..., or a file with a word a line.", show_default=False)
+    ] = None,
+    text: Annotated[str, typer.Option(help="Field of the texts.")] = "text",
+    title: Annotated[str, typer.Option(help="Field of the titles, where there is one.")] = "title",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Index documents and write the index into a folder."""
+    with session(debug=debug):
+        from tidegate import search_jobs
+
+        index = search_jobs.build(
+            documents,
+            out,
+            text=text,
+            title=title,
+            stop_words=stop_words,
+            method=method,
+            k1=k1,
+            b=b,
+            delta=delta,
+            tokenizer=tokenizer,
+        )
+        if as_json:
+            terminal.print_json({"index": str(out), "documents": index.num_documents, "terms": index.num_terms})
+            return
+        terminal.print_line(
+            terminal.make_console(),
+            f"{out}: {index.num_documents:,} documents, {index.num_terms:,} terms\n"
+            f'Search it: tidegate search query {out} "..."',
+        )
+
+
+@app.command("query", epilog='Example: tidegate search query papers.index "heat conduction in slabs" --explain')
+def query_command(
+    index: IndexFolder,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.", show_default=False)],
+    count: Annotated[int, typer.Option(min=1, help="Most documents to show.")] = 10,
+    explain: Annotated[bool, typer.Option("--explain", help="Show what each term adds to the score.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Show the documents that answer a query best."""
+    with session(debug=debug):
+        from tidegate import search_jobs
+
+        found = search_jobs.query(index, query, count=count, explain=explain)
+        if as_json:
+            terminal.print_json([dataclasses.asdict(item) for item in found])
+            return
+        console = terminal.make_console()
+        if not found:
+            terminal.print_line(console, "no document has a word of the query")
+        for item in found:
+            terminal.print_line(console, f"{item.rank:>3}  {item.score:8.4f}  {item.id}  {item.beginning}")
+            for term, score in sorted(item.terms.items(), key=lambda part: -part[1]):
+                terminal.print_line(console, f"     {score:8.4f}  from {term}")
+
+
+@app.command(
+    "evaluate", epilog="Example: tidegate search evaluate papers.index queries.jsonl qrels.tsv, or with --by-place"
+)
+def evaluate_command(
+    index: IndexFolder,
+    queries: Annotated[
+        Path, typer.Argument(metavar="QUERIES", help="JSON Lines, CSV, TSV, .txt or SMART.", show_default=False)
+    ],
+    judgments: Annotated[
+        Path, typer.Argument(metavar="JUDGMENTS", help="Query, document and grade a line.", show_default=False)
+    ],
+    by_place: Annotated[
+        bool, typer.Option("--by-place", help="The judgments call queries by their place in the file (Cranfield).")
+    ] = False,
+    least: Annotated[int, typer.Option(help="The smallest grade of an answer.")] = 1,
+    depth: Annotated[
+        int | None, typer.Option(min=1, help="Documents ranked for a query; by default all.", show_default=False)
+    ] = None,
+    text: Annotated[str, typer.Option(help="Field of the queries' texts.")] = "text",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Judge an index by queries whose answers are known: nDCG@10, MAP, recall@100, MRR."""
+    with session(debug=debug):
+        from tidegate import search_jobs
+
+        found = search_jobs.evaluate(index, queries, judgments, text=text, by_place=by_place, least=least, depth=depth)
+        if as_json:
+            terminal.print_json(found)
+            return
+        names = {"ndcg_at_10": "nDCG@10", "map": "MAP", "recall_at_100": "recall@100", "mrr": "MRR"}
+        facts = {label: f"{found[name]:.4f}" for name, label in names.items()}
+        terminal.make_console().print(terminal.pair_table(f"{int(found['queries']):,} queries", facts))
