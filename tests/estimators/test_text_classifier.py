@@ -417,7 +417,7 @@ def test_bundles_that_do_not_fit_are_refused(fitted: TextClassifier, tmp_path: P
         with pytest.raises(BundleError, match=r"bad\.tg"):
             TextClassifier.load(path)
 
-    refused("kind text-classifier; found 'tagger'", kind="tagger")
+    refused("found 'tagger'", kind="tagger")
     refused("do not fit together", config={**good.config, "hidden_size": 16})
     refused("do not fit together", config={**good.config, "no_such_argument": 1})
     refused("do not fit together", labels=["negative", "positive", "mixed"])
