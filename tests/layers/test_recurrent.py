@@ -264,6 +264,19 @@ def test_exports(name):
 
 
 @pytest.mark.parametrize("name", LAYERS)
+def test_exports_with_lengths(name):
+    layer = with_options(name, 3, 5, bidirectional=True, batch_first=True).eval()
+    x = torch.randn(4, 6, 3)
+    program = torch.export.export(layer, (x,), {"lengths": torch.tensor([3, 6, 0, 2])}).module()
+    # Of one export any lengths.
+    for lengths in ([3, 6, 0, 2], [1, 1, 5, 6], [0, 0, 0, 0]):
+        for a, b in zip(
+            flat(program(x, lengths=torch.tensor(lengths))), flat(layer(x, lengths=torch.tensor(lengths))), strict=True
+        ):
+            torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("name", LAYERS)
 def test_gradients_of_each_sample_by_vmap(name):
     layer = with_options(name, 3, 5, bidirectional=True).double().eval()
     parameters = dict(layer.named_parameters())

@@ -198,6 +198,25 @@ def test_a_stack_of_layers_that_are_made_already() -> None:
     assert "residual=True, batch_first=True" in repr(stack)
 
 
+def test_a_stack_of_layers_of_every_kind() -> None:
+    torch.manual_seed(0)
+    layers = [tidegate.GRU(3, 4, bidirectional=True, merge="sum"), tidegate.MinGRU(4, 6), tidegate.LRU(6, 5)]
+    stack = RecurrentStack.of(layers).eval()
+    x = torch.randn(7, 2, 3)
+    lengths = torch.tensor([7, 4])
+    values = x
+    for layer in layers:
+        values, _ = layer(values, lengths=lengths)
+    torch.testing.assert_close(stack(x, lengths=lengths)[0], values)
+    causal = RecurrentStack.of(layers[1:])
+    whole, last = causal(x[..., [0, 1, 2, 0]])
+    state = None
+    for t, x_t in enumerate(x[..., [0, 1, 2, 0]]):
+        output, state = causal.step(x_t, state)
+        torch.testing.assert_close(output, whole[t])
+    torch.testing.assert_close(state, last)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_only_empty_rows(cell: str) -> None:
     stack = RecurrentStack(cell, 3, 5, 2)

@@ -125,37 +125,46 @@ class RecurrentStack(SequenceLayer[tuple[Any, ...]]):
                     init=init,
                 )
             )
-        check_probability("locked_dropout", locked_dropout)
-        self._put_together(layers, dropout, residual, batch_first)
-        self.locked_dropout = float(locked_dropout)
+        self._put_together(layers, dropout, residual, batch_first, locked_dropout)
 
     @classmethod
     def of(
-        cls, layers: Iterable[SequenceLayer], *, dropout: float = 0.0, residual: bool = False, batch_first: bool = False
+        cls,
+        layers: Iterable[SequenceLayer],
+        *,
+        dropout: float = 0.0,
+        residual: bool = False,
+        batch_first: bool = False,
+        locked_dropout: float = 0.0,
     ) -> RecurrentStack:
         """A stack of layers that are made already, with whatever options they have.
 
         Args:
-            layers: :class:`GRU`, :class:`LSTM`, :class:`RNN`, :class:`MinGRU` and others of their kind, first to last.
+            layers: :class:`GRU`, :class:`LSTM`, :class:`RNN`, :class:`MinGRU`, :class:`LRU` and others of their kind,
+                first to last.
             dropout: Probability of dropping a feature between the layers.
             residual: As above.
             batch_first: As above; that of the layers is not asked.
+            locked_dropout: As above.
 
         Raises:
             ValueError: There is no layer, or one takes other features than the one below it gives.
         """
         stack = cls.__new__(cls)
-        stack._put_together(list(layers), dropout, residual, batch_first)
+        stack._put_together(list(layers), dropout, residual, batch_first, locked_dropout)
         return stack
 
-    def _put_together(self, layers: Sequence[Any], dropout: float, residual: bool, batch_first: bool) -> None:
+    def _put_together(
+        self, layers: Sequence[Any], dropout: float, residual: bool, batch_first: bool, locked_dropout: float
+    ) -> None:
         nn.Module.__init__(self)
         check_dropout(dropout)
+        check_probability("locked_dropout", locked_dropout)
         check_switches(residual=residual, batch_first=batch_first)
         if not layers:
             raise ValueError("expected one layer or more; found none")
         for below, above in itertools.pairwise(layers):
-            if below.merge == "none":
+            if getattr(below, "merge", "concat") == "none":
                 raise ValueError(
                     "merge='none' leaves two outputs where the next layer takes one; expected another merge"
                 )
@@ -164,11 +173,11 @@ class RecurrentStack(SequenceLayer[tuple[Any, ...]]):
                     f"expected each layer to take what the one below it gives; found {type(above).__name__} of "
                     f"input_size {above.input_size} over {type(below).__name__} of {below.output_size} features"
                 )
-        if residual and layers[-1].merge == "none":
+        if residual and getattr(layers[-1], "merge", "concat") == "none":
             raise ValueError("residual adds an input to one output; merge='none' leaves two")
         self.layers = nn.ModuleList(layers)
         self.dropout, self.residual, self.batch_first = float(dropout), residual, batch_first
-        self.locked_dropout = 0.0
+        self.locked_dropout = float(locked_dropout)
         like = next(layers[0].parameters())
         self.residuals = nn.ModuleList(
             nn.Identity()
