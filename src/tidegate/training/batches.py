@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -16,11 +16,12 @@ class EncodedBatches:
 
     Args:
         ids: One int64 vector a row.
-        targets: ``[rows]`` class indices.
+        targets: ``[rows]`` class indices, or ``[rows, ...]`` whatever the network learns.
         weights: ``[rows]`` or None.
         batch_size: Rows of a batch.
         random_state: Seed of the order.
         shuffle: Whether each epoch has an order of its own; without it every epoch is the same.
+        augment: From a row and an epoch to the ids of that row in that epoch; None leaves them as they are.
     """
 
     def __init__(
@@ -32,8 +33,9 @@ class EncodedBatches:
         batch_size: int,
         random_state: int,
         shuffle: bool,
+        augment: Callable[[int, int], np.ndarray] | None = None,
     ) -> None:
-        self.ids, self.targets, self.weights = ids, targets, weights
+        self.ids, self.targets, self.weights, self.augment = ids, targets, weights, augment
         lengths = np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
         self.sampler = LengthBucketedSampler(lengths, batch_size, random_state=random_state, shuffle=shuffle)
 
@@ -44,7 +46,8 @@ class EncodedBatches:
         """The batches of one epoch, counted from 0."""
         for rows in self.sampler.batches(epoch):
             weights = None if self.weights is None else self.weights[rows]
-            yield make_batch([self.ids[row] for row in rows], self.targets[rows], weights, origin=rows)
+            ids = [self.ids[row] if self.augment is None else self.augment(int(row), epoch) for row in rows]
+            yield make_batch(ids, self.targets[rows], weights, origin=rows)
 
 
 def batches_within(lengths: np.ndarray, max_rows: int, max_values: int) -> Iterator[np.ndarray]:
