@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tidegate.estimators.loading import load as load
     from tidegate.estimators.sequence_tagger import SequenceTagger as SequenceTagger
     from tidegate.estimators.text_classifier import TextClassifier as TextClassifier
+    from tidegate.layers.attention import AdditiveAttention as AdditiveAttention
     from tidegate.layers.crf import CRF as CRF
     from tidegate.layers.initialization import initialize_ as initialize_
     from tidegate.layers.keras_weights import from_keras as from_keras
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from tidegate.layers.onnx_weights import from_onnx as from_onnx
     from tidegate.layers.onnx_weights import load_onnx_ as load_onnx_
     from tidegate.layers.onnx_weights import to_onnx as to_onnx
+    from tidegate.layers.query_attention import BahdanauAttention as BahdanauAttention
+    from tidegate.layers.query_attention import LuongAttention as LuongAttention
     from tidegate.layers.recurrent import GRU as GRU
     from tidegate.layers.recurrent import LSTM as LSTM
     from tidegate.layers.recurrent import RNN as RNN
@@ -36,11 +39,14 @@ __version__ = "0.1.0"
 
 # Where each public name lives. Names load on first use, so `import tidegate` needs neither torch nor time (PEP 562).
 _HOMES = {
+    "AdditiveAttention": "tidegate.layers.attention",
+    "BahdanauAttention": "tidegate.layers.query_attention",
     "CRF": "tidegate.layers.crf",
     "GRU": "tidegate.layers.recurrent",
     "LRU": "tidegate.layers.lru",
     "LSTM": "tidegate.layers.recurrent",
     "LinearTextClassifier": "tidegate.estimators.linear_text_classifier",
+    "LuongAttention": "tidegate.layers.query_attention",
     "MinGRU": "tidegate.layers.minimal",
     "MinLSTM": "tidegate.layers.minimal",
     "MultiHeadAttention": "tidegate.layers.multihead",
@@ -69,7 +75,10 @@ __all__ = [
     "LRU",
     "LSTM",
     "RNN",
+    "AdditiveAttention",
+    "BahdanauAttention",
     "LinearTextClassifier",
+    "LuongAttention",
     "MinGRU",
     "MinLSTM",
     "MultiHeadAttention",
