@@ -6,10 +6,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tidegate.data.tag_schemes import transition_masks as transition_masks
     from tidegate.estimators.linear_text_classifier import LinearTextClassifier as LinearTextClassifier
     from tidegate.estimators.loading import load as load
     from tidegate.estimators.sequence_tagger import SequenceTagger as SequenceTagger
     from tidegate.estimators.text_classifier import TextClassifier as TextClassifier
+    from tidegate.kernels.ragged import Ragged as Ragged
+    from tidegate.kernels.ragged import pack as pack
+    from tidegate.kernels.ragged import pad as pad
+    from tidegate.kernels.ragged import ragged_from_lengths as ragged_from_lengths
     from tidegate.layers.attention import AdditiveAttention as AdditiveAttention
     from tidegate.layers.crf import CRF as CRF
     from tidegate.layers.initialization import initialize_ as initialize_
@@ -52,6 +57,7 @@ _HOMES = {
     "MultiHeadAttention": "tidegate.layers.multihead",
     "OnnxNode": "tidegate.layers.onnx_weights",
     "RNN": "tidegate.layers.recurrent",
+    "Ragged": "tidegate.kernels.ragged",
     "RecurrentStack": "tidegate.layers.stack",
     "SequenceTagger": "tidegate.estimators.sequence_tagger",
     "TextClassifier": "tidegate.estimators.text_classifier",
@@ -64,9 +70,13 @@ _HOMES = {
     "load_keras_": "tidegate.layers.keras_weights",
     "load_onnx_": "tidegate.layers.onnx_weights",
     "negate_update_gate_": "tidegate.layers.update_gate",
+    "pack": "tidegate.kernels.ragged",
+    "pad": "tidegate.kernels.ragged",
+    "ragged_from_lengths": "tidegate.kernels.ragged",
     "replace_": "tidegate.layers.replace",
     "to_keras": "tidegate.layers.keras_weights",
     "to_onnx": "tidegate.layers.onnx_weights",
+    "transition_masks": "tidegate.data.tag_schemes",
 }
 
 __all__ = [
@@ -83,6 +93,7 @@ __all__ = [
     "MinLSTM",
     "MultiHeadAttention",
     "OnnxNode",
+    "Ragged",
     "RecurrentStack",
     "SequenceTagger",
     "TextClassifier",
@@ -96,9 +107,13 @@ __all__ = [
     "load_keras_",
     "load_onnx_",
     "negate_update_gate_",
+    "pack",
+    "pad",
+    "ragged_from_lengths",
     "replace_",
     "to_keras",
     "to_onnx",
+    "transition_masks",
 ]
 
 
