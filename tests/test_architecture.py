@@ -35,6 +35,8 @@ UPPER = {
     "cli_session",
     "cli_vectors",
     "config",
+    "linear_jobs",
+    "recipe_linear",
     "jobs",
     "located_yaml",
     "recipe_data",

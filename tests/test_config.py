@@ -208,7 +208,8 @@ extra: 1
     found = problems(folder, text)
     legal = ", ".join(section_keys("model"))
     assert found == [
-        "recipe.yaml:1: task: expected text-classification or sequence-tagging, found the text 'text-clasification'. "
+        "recipe.yaml:1: task: expected text-classification, linear-text-classification or "
+        "sequence-tagging, found the text 'text-clasification'. "
         "Did you mean 'text-classification'?",
         "recipe.yaml:2: data.train: expected a text, found the number 3.",
         "recipe.yaml:4: text.tokenizer: expected words, characters, bpe or jieba, found the text 'word'. "

@@ -6,10 +6,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tidegate.data.tag_schemes import transition_masks as transition_masks
     from tidegate.estimators.linear_text_classifier import LinearTextClassifier as LinearTextClassifier
     from tidegate.estimators.loading import load as load
     from tidegate.estimators.sequence_tagger import SequenceTagger as SequenceTagger
     from tidegate.estimators.text_classifier import TextClassifier as TextClassifier
+    from tidegate.kernels.ragged import Ragged as Ragged
+    from tidegate.kernels.ragged import pack as pack
+    from tidegate.kernels.ragged import pad as pad
+    from tidegate.kernels.ragged import ragged_from_lengths as ragged_from_lengths
+    from tidegate.layers.attention import AdditiveAttention as AdditiveAttention
     from tidegate.layers.crf import CRF as CRF
     from tidegate.layers.initialization import initialize_ as initialize_
     from tidegate.layers.keras_weights import from_keras as from_keras
@@ -23,6 +29,8 @@ if TYPE_CHECKING:
     from tidegate.layers.onnx_weights import from_onnx as from_onnx
     from tidegate.layers.onnx_weights import load_onnx_ as load_onnx_
     from tidegate.layers.onnx_weights import to_onnx as to_onnx
+    from tidegate.layers.query_attention import BahdanauAttention as BahdanauAttention
+    from tidegate.layers.query_attention import LuongAttention as LuongAttention
     from tidegate.layers.recurrent import GRU as GRU
     from tidegate.layers.recurrent import LSTM as LSTM
     from tidegate.layers.recurrent import RNN as RNN
@@ -36,16 +44,20 @@ __version__ = "0.1.0"
 
 # Where each public name lives. Names load on first use, so `import tidegate` needs neither torch nor time (PEP 562).
 _HOMES = {
+    "AdditiveAttention": "tidegate.layers.attention",
+    "BahdanauAttention": "tidegate.layers.query_attention",
     "CRF": "tidegate.layers.crf",
     "GRU": "tidegate.layers.recurrent",
     "LRU": "tidegate.layers.lru",
     "LSTM": "tidegate.layers.recurrent",
     "LinearTextClassifier": "tidegate.estimators.linear_text_classifier",
+    "LuongAttention": "tidegate.layers.query_attention",
     "MinGRU": "tidegate.layers.minimal",
     "MinLSTM": "tidegate.layers.minimal",
     "MultiHeadAttention": "tidegate.layers.multihead",
     "OnnxNode": "tidegate.layers.onnx_weights",
     "RNN": "tidegate.layers.recurrent",
+    "Ragged": "tidegate.kernels.ragged",
     "RecurrentStack": "tidegate.layers.stack",
     "SequenceTagger": "tidegate.estimators.sequence_tagger",
     "TextClassifier": "tidegate.estimators.text_classifier",
@@ -58,9 +70,13 @@ _HOMES = {
     "load_keras_": "tidegate.layers.keras_weights",
     "load_onnx_": "tidegate.layers.onnx_weights",
     "negate_update_gate_": "tidegate.layers.update_gate",
+    "pack": "tidegate.kernels.ragged",
+    "pad": "tidegate.kernels.ragged",
+    "ragged_from_lengths": "tidegate.kernels.ragged",
     "replace_": "tidegate.layers.replace",
     "to_keras": "tidegate.layers.keras_weights",
     "to_onnx": "tidegate.layers.onnx_weights",
+    "transition_masks": "tidegate.data.tag_schemes",
 }
 
 __all__ = [
@@ -69,11 +85,15 @@ __all__ = [
     "LRU",
     "LSTM",
     "RNN",
+    "AdditiveAttention",
+    "BahdanauAttention",
     "LinearTextClassifier",
+    "LuongAttention",
     "MinGRU",
     "MinLSTM",
     "MultiHeadAttention",
     "OnnxNode",
+    "Ragged",
     "RecurrentStack",
     "SequenceTagger",
     "TextClassifier",
@@ -87,9 +107,13 @@ __all__ = [
     "load_keras_",
     "load_onnx_",
     "negate_update_gate_",
+    "pack",
+    "pad",
+    "ragged_from_lengths",
     "replace_",
     "to_keras",
     "to_onnx",
+    "transition_masks",
 ]
 
 

@@ -20,6 +20,7 @@ from tidegate.data.files import checked_encoding
 from tidegate.data.sources import is_table
 from tidegate.errors import DataError, RecipeError, nearest
 from tidegate.located_yaml import Document, KeyPath, dotted, dump_document, parse_document, read_document
+from tidegate.recipe_linear import LINEAR_MODELS, LinearSections
 from tidegate.recipe_sections import BaselineOptions, Data, Model, Output, Sections, Text, Training
 from tidegate.recipe_tagging import TAGGING_MODELS, TaggingSections, tagging_data_problems
 
@@ -42,7 +43,7 @@ class Recipe:
 
     path: Path
     data_folder: Path
-    sections: Sections | TaggingSections
+    sections: Sections | TaggingSections | LinearSections
     document: Document
 
     @property
@@ -89,7 +90,8 @@ class Recipe:
             output["baseline"] = False if output["baseline"] is None else output["baseline"] or True
         values: dict[str, Any] = {"task": self.sections.task, "data": data}
         for section in SECTIONS:
-            values[section] = {name: arguments[name] for name in section_keys(section, self.task) if name in arguments}
+            chosen = {name: arguments[name] for name in section_keys(section, self.task) if name in arguments}
+            values[section] = {name: list(item) if isinstance(item, tuple) else item for name, item in chosen.items()}
         if self.bundled or "validation" in data:
             values["training"].pop("validation_fraction", None)
         return dump_document(
@@ -103,6 +105,7 @@ _MODELS: dict[str, Any] = {"data": Data, "text": Text, "model": Model, "training
 # The sections of each task, as a whole and one by one.
 TASKS: dict[str, tuple[Any, dict[str, Any]]] = {
     "text-classification": (Sections, _MODELS),
+    "linear-text-classification": (LinearSections, LINEAR_MODELS),
     "sequence-tagging": (TaggingSections, TAGGING_MODELS),
 }
 
@@ -173,7 +176,7 @@ def load_recipe(
         found = sorted(error.errors(), key=lambda item: document.rank(item["loc"]))
         raise RecipeError("\n".join(dict.fromkeys(_explain(item, document) for item in found))) from None
     recipe = Recipe(path, Path(data_dir) if data_dir is not None else path.parent, sections, document)
-    problems = _data_problems(recipe) if recipe.task == "text-classification" else tagging_data_problems(recipe)
+    problems = tagging_data_problems(recipe) if recipe.task == "sequence-tagging" else _data_problems(recipe)
     if not problems and check_files:
         problems = _missing_files(recipe, data_dir is None)
     if problems:

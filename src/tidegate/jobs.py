@@ -26,6 +26,7 @@ from tidegate.run_steps import (
     noted_warnings,
     resolved_recipe,
     timed,
+    truncation_notes,
 )
 
 if TYPE_CHECKING:
@@ -168,13 +169,14 @@ def train(
     with finished_by_resuming(folder):
         model_file = model.save(folder / MODEL_FILE)
         write_text(folder / RECIPE_FILE, resolved_recipe(recipe, model))
-    best = model.history_[model.best_epoch_ - 1]
+    history = getattr(model, "history_", [])  # of a model that learns in epochs
+    best = history[model.best_epoch_ - 1] if history else {"validation_accuracy": model.validation_accuracy_}
     result = Training(
         folder=folder,
         model=model_file,
         report=None,
-        epochs=len(model.history_),
-        best_epoch=model.best_epoch_,
+        epochs=len(history),
+        best_epoch=model.best_epoch_ if history else 0,
         validation_accuracy=best["validation_accuracy"],
         validation_f1=best.get("validation_f1"),
         test=None,
@@ -195,22 +197,32 @@ def _task(recipe: Recipe) -> Task:
         from tidegate.tagging_jobs import tagging_task
 
         return tagging_task()
+    if recipe.task == "linear-text-classification":
+        from tidegate.linear_jobs import make_linear
+
+        return Task("texts", make_linear, read_splits, data_notes, _fit_linear, _judge)
     from tidegate.estimators.text_classifier import TextClassifier
 
     return Task("texts", TextClassifier, read_splits, data_notes, _fit, _judge)
 
 
-def _fit(model: TextClassifier, splits: Splits, **options: Any) -> None:
+def _fit(model: Any, splits: Splits, **options: Any) -> None:
     held = splits.validation
     validation = None if held is None else (held.texts, held.labels)
     model.fit(splits.train.texts, splits.train.labels, validation_data=validation, **options)
 
 
+def _fit_linear(model: Any, splits: Splits, *, run_folder: Path, resume: bool) -> None:
+    del run_folder, resume  # seconds of work leave nothing to resume from
+    _fit(model, splits)
+
+
 def _judge(
-    recipe: Recipe, model: TextClassifier, splits: Splits, run: Training, timing: dict[str, float], started: float
+    recipe: Recipe, model: Any, splits: Splits, run: Training, timing: dict[str, float], started: float
 ) -> Training:
     """Test metrics, baseline, report and predictions of a model that was just trained."""
     from tidegate.environment import describe_environment
+    from tidegate.linear_jobs import strongest_notes
     from tidegate.located_yaml import parse_document
     from tidegate.reporting.metrics import classification_metrics, worst_mistakes
     from tidegate.reporting.report import RunFacts, write_metrics, write_report
@@ -218,15 +230,19 @@ def _judge(
     output: Any = recipe.sections.output
     classes, notes = model.classes_.tolist(), list(run.notes)
     timing |= model.timing_
-    lengths = {name: values.tolist() for name, values in model.token_lengths.items()}
+    neural = hasattr(model, "network_")
+    lengths = {name: values.tolist() for name, values in model.token_lengths.items()} if neural else {}
     test = baseline = None
     mistakes: Sequence[Any] = ()
     if splits.test is not None:
         _log.info("testing on %s texts", f"{len(splits.test):,}")
         with timed(timing, "test"):
-            encoded = model.encoder_.encode(splits.test.texts)
-            lengths["test"] = encoded.lengths.tolist()
-            probabilities = model.predict_encoded(encoded.ids)
+            if neural:
+                encoded = model.encoder_.encode(splits.test.texts)
+                lengths["test"] = encoded.lengths.tolist()
+                probabilities = model.predict_encoded(encoded.ids)
+            else:
+                probabilities = model.predict_proba(splits.test.texts)
             test = classification_metrics(splits.test.labels or [], probabilities, classes)
             mistakes = worst_mistakes(
                 splits.test.texts, splits.test.labels or [], probabilities, classes, splits.test.origins
@@ -237,11 +253,12 @@ def _judge(
 
             _log.info("training the TF-IDF baseline")
             with timed(timing, "baseline"), noted_warnings(notes):
-                tokenizer = output.baseline.get("tokenizer") or {"bpe": "words"}.get(model.tokenizer, model.tokenizer)
+                own = "words" if model.tokenizer == "bpe" else model.tokenizer
+                tokenizer: str = output.baseline.get("tokenizer") or own
                 baseline = tfidf_baseline(splits.train, splits.test, tokenizer=tokenizer)
     elif output.baseline is not None:
         notes.append("there is no test part, so neither the model nor the baseline was tested")
-    for note in _truncation_notes(model, lengths):
+    for note in truncation_notes(model, lengths) if neural else strongest_notes(model):
         _log.info(note)
         notes.append(note)
     timing["total"] = time.perf_counter() - started
@@ -251,8 +268,8 @@ def _judge(
         counts={name: len(examples) for name, examples in splits.parts().items()},
         class_counts={name: dict(Counter(examples.labels or [])) for name, examples in splits.parts().items()},
         token_lengths=lengths,
-        history=model.history_,
-        best_epoch=model.best_epoch_,
+        history=model.history_ if neural else (),
+        best_epoch=model.best_epoch_ if neural else None,
         test=test,
         baseline=baseline,
         mistakes=mistakes,
@@ -273,17 +290,6 @@ def _judge(
         notes=notes,
         seconds=time.perf_counter() - started,
     )
-
-
-def _truncation_notes(model: TextClassifier, lengths: dict[str, list[int]]) -> list[str]:
-    limit = model.max_tokens
-    if limit is None:
-        return []
-    cut = {name: sum(length > limit for length in values) for name, values in lengths.items()}
-    stated = ", ".join(f"{count:,} of {len(lengths[name]):,} {name} texts" for name, count in cut.items() if count)
-    kept = {"head": "first", "tail": "last"}.get(model.truncation)
-    what = f"their {kept} {limit:,} tokens" if kept else f"{limit:,} tokens, the first quarter and the last three,"
-    return [f"longer than max_tokens={limit} were {stated}; the model reads {what}"] if stated else []
 
 
 # --- evaluate, predict

@@ -102,3 +102,15 @@ def add_metrics(path: Path, metrics: dict[str, Any]) -> None:
 
     bundle = load_bundle(path)
     save_bundle(path, dataclasses.replace(bundle, metrics={**bundle.metrics, **metrics}))
+
+
+def truncation_notes(model: Any, lengths: dict[str, list[int]]) -> list[str]:
+    """A sentence on the texts of which a model with ``max_tokens`` reads a part, where there are any."""
+    limit = model.max_tokens
+    if limit is None:
+        return []
+    cut = {name: sum(length > limit for length in values) for name, values in lengths.items()}
+    stated = ", ".join(f"{count:,} of {len(lengths[name]):,} {name} texts" for name, count in cut.items() if count)
+    kept = {"head": "first", "tail": "last"}.get(model.truncation)
+    what = f"their {kept} {limit:,} tokens" if kept else f"{limit:,} tokens, the first quarter and the last three,"
+    return [f"longer than max_tokens={limit} were {stated}; the model reads {what}"] if stated else []

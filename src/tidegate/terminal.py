@@ -120,9 +120,8 @@ def print_training(console: Console, title: str, run: Training) -> None:
     chosen = "" if run.validation_accuracy is None else f", validation accuracy {run.validation_accuracy:.4f}"
     if run.validation_f1 is not None:
         chosen += f", F1 {run.validation_f1:.4f}"
-    print_line(
-        console, f"\n{title}\n  best of {run.epochs} epochs: {run.best_epoch}{chosen}; {run.seconds:.0f} s in all"
-    )
+    learned = f"best of {run.epochs} epochs: {run.best_epoch}{chosen}" if run.epochs else f"fitted{chosen}"
+    print_line(console, f"\n{title}\n  {learned}; {run.seconds:.0f} s in all")
     if run.test is not None:
         print_line(console, f"  test {judgement_line(run.test)}")
     if run.baseline is not None:

@@ -175,3 +175,16 @@ def test_a_bundle_predicts_without_scikit_learn_and_torch(tmp_path: Path) -> Non
     )
     done = subprocess.run([sys.executable, "-c", code, str(path), *X[:3]], capture_output=True, text=True, check=True)
     np.testing.assert_allclose(eval(done.stdout), model.predict_proba(X[:3]), rtol=1e-6)
+
+
+def test_the_strongest_terms_of_a_class_move_its_score_the_most() -> None:
+    model = make(ngram_range=(1, 1), weighting="counts", classifier="logistic").fit(X, Y)
+    strongest = model.strongest_terms(3)
+    assert list(strongest) == ["neg", "pos"]
+    assert {term for term, _ in strongest["neg"]} <= {"bad", "awful", "dull", "坏"}
+    empty = model.model_.scores(model.bag_.rows([""]))[0]
+    for term, weight in strongest["pos"]:
+        change = model.model_.scores(model.bag_.rows([term]))[0] - empty
+        assert change[1] - change.mean() == pytest.approx(weight, rel=1e-4)
+        others = [model.model_.scores(model.bag_.rows([word]))[0] - empty for word in model.bag_.terms]
+        assert sum(other[1] - other.mean() > weight + 1e-6 for other in others) < 3

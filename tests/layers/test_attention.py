@@ -105,3 +105,19 @@ def test_another_row_changes_nothing(attention: AdditiveAttention) -> None:
     for pool in (mean_pool, max_pool, attention):
         alone = pool(rows[2].detach(), ragged_from_lengths([2]))
         torch.testing.assert_close(pool(poisoned, together)[2:], alone)
+
+
+def test_masked_steps_are_left_out(attention: AdditiveAttention) -> None:
+    rows, values, ragged = ragged_rows([3, 0, 5, 1])
+    mask = torch.tensor([True, False, True, False, True, True, False, True, False])  # nothing of the last row
+    pooled, weights = attention.pool(values, ragged, from_batch_major(mask, ragged))
+    kept = [row[keep] for row, keep in zip(rows, mask.split([3, 0, 5, 1]), strict=True)]
+    expected = loop(kept, lambda row: attend(attention, row))
+    torch.testing.assert_close(pooled, expected)
+    assert not weights[~from_batch_major(mask, ragged)].any()
+    assert torch.equal(attention(values, ragged, from_batch_major(mask, ragged)), pooled)
+    upstream = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    (found,) = torch.autograd.grad(pooled, values, upstream)
+    filled = [row for row in rows if len(row)]
+    grads = torch.autograd.grad(expected, filled, upstream, allow_unused=True, materialize_grads=True)
+    torch.testing.assert_close(found, from_batch_major(torch.cat(grads), ragged))

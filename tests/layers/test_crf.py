@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import re
 
 import pytest
 import torch
@@ -99,6 +100,35 @@ def test_masks_forbid():
     assert layer.transitions.grad[1, 2] != 0
     forbidden = from_batch_major(torch.tensor([0, 2, 2, 2, 0, 1] * 5), ragged)
     assert torch.isneginf(layer.log_likelihood(emissions, forbidden, ragged)).all()
+
+
+LEGAL = {
+    "bio": r"(O |B-(\w+) (I-\2 )*)*",
+    "bioes": r"(O |S-\w+ |B-(\w+) (I-\2 )*E-\2 )*",
+    "bilou": r"(O |U-\w+ |B-(\w+) (I-\2 )*L-\2 )*",
+}
+
+
+@pytest.mark.parametrize("scheme", LEGAL)
+def test_legality_is_built_from_the_labels(scheme):
+    """Of all sequences of three tags, those that have a probability are the legal ones, and they share all of it."""
+    types = ("PER", "LOC")
+    letters = {"bio": "BI", "bioes": "BIES", "bilou": "BILU"}[scheme]
+    labels = ["O", *(f"{letter}-{kind}" for kind in types for letter in letters)]
+    masks = tidegate.transition_masks(labels, scheme)
+    layer = layer_with_scores(len(labels))
+    given = CRF(len(labels), *masks, dtype=torch.float64)
+    given.load_state_dict(layer.state_dict())
+    emissions, _, ragged = inputs(len(labels), [3])
+    paths = list(itertools.product(range(len(labels)), repeat=3))
+    likelihoods = torch.stack([given.log_likelihood(emissions, torch.tensor(path), ragged) for path in paths]).flatten()
+    assert likelihoods.exp().sum().item() == pytest.approx(1)
+    for path, likelihood in zip(paths, likelihoods.tolist(), strict=True):
+        text = "".join(f"{labels[tag]} " for tag in path)
+        assert (likelihood > -math.inf) == (re.fullmatch(LEGAL[scheme], text) is not None), text
+    best = given.decode_k_best(emissions, ragged, 4)
+    ranked = likelihoods.sort(descending=True).values[:4].exp()
+    torch.testing.assert_close(best.probabilities[0], ranked.detach())
 
 
 def test_what_may_be_last():

@@ -203,7 +203,19 @@ def full_tags(tags: Iterable[str], scheme: str) -> list[str]:
 
 
 def transition_masks(tags: Sequence[str], scheme: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which tag may follow which ``[K, K]``, be first ``[K]`` and be last ``[K]``, as booleans."""
+    """Which tag may follow which ``[K, K]``, be first ``[K]`` and be last ``[K]``, as booleans.
+
+    As :class:`tidegate.CRF` takes them: ``CRF(len(tags), *transition_masks(tags, "bioes"))`` gives illegal sequences no
+    probability.
+
+    Args:
+        tags: The labels, in the order of their numbers.
+        scheme: ``"iob1"``, ``"bio"``, ``"bioes"``, ``"bmes"``, ``"bilou"`` or ``"plain"``, where all is allowed.
+
+    Raises:
+        DataError: The scheme is none of these, or a tag marks no segment.
+    """
+    check_scheme(scheme)
     if scheme == "plain":
         return np.ones((len(tags), len(tags)), bool), np.ones(len(tags), bool), np.ones(len(tags), bool)
     parts, outside = [split_tag(tag) for tag in tags], ("O", "")

@@ -195,6 +195,20 @@ class LinearTextClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return self.model_.probabilities(self.bag_.rows(check_texts(X)))
 
+    def strongest_terms(self, count: int = 10) -> dict[str | int, list[tuple[str, float]]]:
+        """For each class the terms of the greatest weights for it, against the mean of the classes.
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+        """
+        check_is_fitted(self)
+        weights = self.model_.weights - self.model_.weights.mean(axis=1, keepdims=True)
+        found: dict[str | int, list[tuple[str, float]]] = {}
+        for column, name in enumerate(self.classes_.tolist()):
+            rows = np.argsort(-weights[:, column], kind="stable")[:count]
+            found[name] = [(self.bag_.terms[row].lstrip("\x01"), float(weights[row, column])) for row in rows]
+        return found
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the fitted model to one file, by convention ``NAME.tg``; :meth:`load` gives it back.
 

@@ -13,18 +13,13 @@ from torch.nn import functional
 
 from tidegate.kernels.ragged import Ragged, to_batch_major
 
-__all__ = ["AdditiveAttention", "max_pool", "mean_pool", "ragged_softmax"]
+__all__ = ["AdditiveAttention", "max_pool", "mean_pool", "ragged_softmax", "weighted_sum"]
 
 
 def _row_bags(ragged: Ragged) -> tuple[Tensor, Tensor]:
     # Which values make up each row, and where each row begins in that list: the bags of embedding_bag.
     places = torch.arange(ragged.num_values, device=ragged.lengths.device)
     return to_batch_major(places, ragged), ragged.lengths.cumsum(0) - ragged.lengths
-
-
-def _weighted_sum(values: Tensor, weights: Tensor, ragged: Ragged) -> Tensor:
-    members, starts = _row_bags(ragged)
-    return functional.embedding_bag(members, values, starts, mode="sum", per_sample_weights=weights[members])
 
 
 def mean_pool(values: Tensor, ragged: Ragged) -> Tensor:
@@ -38,7 +33,7 @@ def mean_pool(values: Tensor, ragged: Ragged) -> Tensor:
         ``[B, F]`` in the caller's order; zeros where a row has no step.
     """
     weights = ragged.lengths.clamp(min=1).to(values.dtype).reciprocal()[ragged.row_of]
-    return _weighted_sum(values, weights, ragged)
+    return weighted_sum(values, weights, ragged)
 
 
 def max_pool(values: Tensor, ragged: Ragged) -> Tensor:
@@ -55,12 +50,28 @@ def max_pool(values: Tensor, ragged: Ragged) -> Tensor:
     return functional.embedding_bag(members, values, starts, mode="max")
 
 
-def ragged_softmax(scores: Tensor, ragged: Ragged) -> Tensor:
-    """The softmax of ``[N]`` scores over the steps of each row; the weights of a row sum to one."""
-    highest = scores.new_full((ragged.num_rows,), -torch.inf).scatter_reduce(0, ragged.row_of, scores.detach(), "amax")
+def ragged_softmax(scores: Tensor, ragged: Ragged, mask: Tensor | None = None) -> Tensor:
+    """The softmax over the steps of each row; the weights of a row sum to one.
+
+    Args:
+        scores: ``[N]`` in ragged order.
+        ragged: The layout of `scores`.
+        mask: ``[N]`` bool; steps where it is False have a weight of zero, and so has a whole row of them.
+    """
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    lowest = torch.finfo(scores.dtype).min
+    highest = scores.new_full((ragged.num_rows,), lowest).scatter_reduce(0, ragged.row_of, scores.detach(), "amax")
     unscaled = (scores - highest[ragged.row_of]).exp()
     total = scores.new_zeros(ragged.num_rows).index_add(0, ragged.row_of, unscaled)
-    return unscaled / total[ragged.row_of]
+    # Zero for a row of masked steps alone: nothing of it goes through the quotient.
+    return unscaled / torch.where(total == 0, 1.0, total)[ragged.row_of]
+
+
+def weighted_sum(values: Tensor, weights: Tensor, ragged: Ragged) -> Tensor:
+    """The sum over each row's steps of ``[N, F]`` values times ``[N]`` weights: ``[B, F]`` in the caller's order."""
+    members, starts = _row_bags(ragged)
+    return functional.embedding_bag(members, values, starts, mode="sum", per_sample_weights=weights[members])
 
 
 class AdditiveAttention(nn.Module):
@@ -88,10 +99,21 @@ class AdditiveAttention(nn.Module):
         self.projection = nn.Linear(input_size, attention_size, device=device, dtype=dtype)
         self.query = nn.Linear(attention_size, 1, bias=False, device=device, dtype=dtype)
 
-    def weights(self, values: Tensor, ragged: Ragged) -> Tensor:
-        """The attention weight of every step, ``[N]`` in ragged order; those of a row sum to one."""
-        return ragged_softmax(self.query(self.projection(values).tanh()).squeeze(-1), ragged)
+    def weights(self, values: Tensor, ragged: Ragged, mask: Tensor | None = None) -> Tensor:
+        """The attention weight of every step, ``[N]`` in ragged order; those of a row sum to one.
 
-    def forward(self, values: Tensor, ragged: Ragged) -> Tensor:
+        Args:
+            values: ``[N, F]`` in ragged order.
+            ragged: The layout of `values`.
+            mask: ``[N]`` bool; steps where it is False are left out.
+        """
+        return ragged_softmax(self.query(self.projection(values).tanh()).squeeze(-1), ragged, mask)
+
+    def forward(self, values: Tensor, ragged: Ragged, mask: Tensor | None = None) -> Tensor:
         """``[N, F]`` in ragged order to ``[B, F]`` in the caller's order; zeros where a row has no step."""
-        return _weighted_sum(values, self.weights(values, ragged), ragged)
+        return self.pool(values, ragged, mask)[0]
+
+    def pool(self, values: Tensor, ragged: Ragged, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """:meth:`forward`'s ``[B, F]`` and :meth:`weights`' ``[N]``, of one computation."""
+        weights = self.weights(values, ragged, mask)
+        return weighted_sum(values, weights, ragged), weights

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -39,10 +40,20 @@ class CRF(nn.Module):
     ``transitions [K, K]`` (A, from the row's tag to the column's), ``end_transitions [K]`` (b). All methods take ragged
     values and return rows in the caller's order; a row of length zero has log-likelihood 0 and no tags.
 
+    What tags mark the parts of segments, as BIO and BIOES do, allows is made of the labels themselves by
+    :func:`tidegate.transition_masks`::
+
+        labels = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+        crf = tidegate.CRF(len(labels), *tidegate.transition_masks(labels, "bio"))
+        ragged = tidegate.ragged_from_lengths(lengths)                      # of padded [B, T, K] and [B, T]:
+        loss = -crf(tidegate.pack(emissions, ragged), tidegate.pack(tags, ragged), ragged).sum()
+        best, scores = crf.decode(tidegate.pack(emissions, ragged), ragged)
+        padded = tidegate.pad(best, ragged)
+
     Args:
         num_tags: K.
-        allowed: ``[K, K]`` bool, which tag may follow which; None for all. Of parts like BIO, the rule that I-PER
-            follows B-PER or I-PER only. Masks belong to the constructor and are no part of the state dict.
+        allowed: ``[K, K]`` bool, which tag may follow which; None for all. Masks are tensors or arrays; they belong to
+            the constructor and are no part of the state dict.
         allowed_start: ``[K]`` bool, which tags may be first; None for all.
         allowed_end: ``[K]`` bool, which tags may be last; None for all.
 
@@ -57,9 +68,9 @@ class CRF(nn.Module):
     def __init__(
         self,
         num_tags: int,
-        allowed: Tensor | None = None,
-        allowed_start: Tensor | None = None,
-        allowed_end: Tensor | None = None,
+        allowed: Tensor | np.ndarray | None = None,
+        allowed_start: Tensor | np.ndarray | None = None,
+        allowed_end: Tensor | np.ndarray | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -70,11 +81,12 @@ class CRF(nn.Module):
         self.start_transitions = nn.Parameter(torch.empty(num_tags, device=device, dtype=dtype))
         self.end_transitions = nn.Parameter(torch.empty(num_tags, device=device, dtype=dtype))
         self.transitions = nn.Parameter(torch.empty(num_tags, num_tags, device=device, dtype=dtype))
-        for name, mask, shape in (
+        for name, given, shape in (
             ("allowed", allowed, (num_tags, num_tags)),
             ("allowed_start", allowed_start, (num_tags,)),
             ("allowed_end", allowed_end, (num_tags,)),
         ):
+            mask = None if given is None else torch.as_tensor(given)
             if mask is not None and (mask.shape != shape or mask.dtype != torch.bool):
                 raise ValueError(
                     f"expected {name} of torch.bool and shape {shape}; found {mask.dtype} and {tuple(mask.shape)}"

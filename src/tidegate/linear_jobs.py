@@ -1,0 +1,27 @@
+"""What the commands do with linear classifiers beside what they do with all classifiers of texts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tidegate.estimators.linear_text_classifier import LinearTextClassifier
+
+__all__ = ["make_linear", "strongest_notes"]
+
+_TERMS = 12
+
+
+def make_linear(**arguments: Any) -> LinearTextClassifier:
+    """The estimator of a recipe; it has no progress to show, so that ``verbose`` has nothing to say to it."""
+    from tidegate.estimators.linear_text_classifier import LinearTextClassifier
+
+    return LinearTextClassifier(**{name: value for name, value in arguments.items() if name != "verbose"})
+
+
+def strongest_notes(model: LinearTextClassifier) -> list[str]:
+    """For each class a sentence on the terms that speak most for it."""
+    notes = [f"C={model.C_:g}" if model.classifier != "naive-bayes" else f"alpha={model.alpha:g}"]
+    for name, terms in model.strongest_terms(_TERMS).items():
+        notes.append(f"what speaks most for {name}: {', '.join(repr(term) for term, _ in terms)}")
+    return notes
