@@ -103,6 +103,19 @@ class Training(TypedDict, total=False):
     temporal_penalty: Factor
     batch_size: Count
     accumulate: Count
+    augment_delete: Rate
+    augment_swap: Rate
+    augment_insert: Rate
+    augment_replace: Rate
+    augment_noise: Rate
+    augment_share: Annotated[float, Field(gt=0, le=1)]
+    synonyms: str | None
+    init_from: str | None
+    pretrain_epochs: Annotated[int, Field(ge=0)]
+    adapt_epochs: Annotated[int, Field(ge=0)]
+    frozen: Literal["embedding", "encoder"] | None
+    unfreeze_every: Count | None
+    layer_rate_decay: Annotated[float, Field(gt=0, le=1)]
     max_epochs: Count
     patience: Count
     monitor: Literal["accuracy", "loss"]

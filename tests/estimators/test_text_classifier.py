@@ -19,7 +19,7 @@ from estimators.training_arguments import ARGUMENTS_OF_TRAINING
 from tidegate.data.seeds import derive_seed
 from tidegate.deploy.bundle import Bundle, load_bundle, save_bundle
 from tidegate.errors import BundleError, DataError, TidegateError
-from tidegate.estimators import text_classifier
+from tidegate.estimators.base import stratified_split
 from tidegate.estimators.loading import load
 from tidegate.estimators.text_classifier import TextClassifier
 from tidegate.features.cooccurrence import cooccurrence_vectors
@@ -205,7 +205,7 @@ def test_embeddings_can_start_from_the_company_that_tokens_keep() -> None:
     for size in (6, 64):
         model = make(embedding_init="cooccurrence", embedding_size=size, **options).fit(X, Y)
         drawn = make(embedding_size=size, **options).fit(X, Y)
-        train, _ = text_classifier.stratified_split(np.unique(Y, return_inverse=True)[1], 0.1, derive_seed(0, "split"))
+        train, _ = stratified_split(np.unique(Y, return_inverse=True)[1], 0.1, derive_seed(0, "split"))
         vectors = cooccurrence_vectors(
             model.encoder_.encode([X[row] for row in train]).ids,
             model.encoder_.num_tokens,

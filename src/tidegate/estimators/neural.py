@@ -179,11 +179,8 @@ class NeuralEstimator(BaseEstimator):
             KeyboardInterrupt: Ctrl-C; where an epoch was finished, the estimator is fitted with the best one so far.
         """
         from tidegate.training.fit import fit
-        from tidegate.training.schedules import SLANTED
 
-        free = set(_FREE_ON_RESUME) - ({"max_epochs"} if plan.settings.schedule in SLANTED else set())
-        names = [name for name in self.get_params() if name not in free]
-        fingerprint = {**self._arguments(names), "random_state": plan.random_state, "data": data}
+        fingerprint = {**self._fingerprint_arguments(plan), "data": data}
         started = time.perf_counter()
         result = fit(
             network.to(plan.device),
@@ -203,6 +200,14 @@ class NeuralEstimator(BaseEstimator):
         self.timing_ = {"encode": seconds, "train": time.perf_counter() - started}
         if result.interrupted:
             raise KeyboardInterrupt
+
+    def _fingerprint_arguments(self, plan: FitPlan) -> dict[str, Any]:
+        """The arguments that a resumed run must share."""
+        from tidegate.training.schedules import SLANTED
+
+        free = set(_FREE_ON_RESUME) - ({"max_epochs"} if plan.settings.schedule in SLANTED else set())
+        names = [name for name in self.get_params() if name not in free]
+        return {**self._arguments(names), "random_state": plan.random_state}
 
     def _arguments(self, names: Iterable[str]) -> dict[str, Any]:
         """Arguments by name, as plain values: a grid search hands over NumPy's numbers, and users hand over paths."""

@@ -2,67 +2,34 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import time
-import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from tidegate.data.batch import make_batch
 from tidegate.data.encoder import TextEncoder
-from tidegate.data.seeds import derive_seed
 from tidegate.deploy.bundle import Bundle
 from tidegate.errors import DataError
 from tidegate.estimators.base import (
-    check_choice,
     check_data,
     check_texts,
     check_validation,
-    check_vector_arguments,
-    data_digest,
     resolve_class_weight,
     stratified_split,
 )
-from tidegate.estimators.neural import TEXT, NeuralEstimator, seeded
-from tidegate.features.cooccurrence import cooccurrence_vectors
-from tidegate.features.vectors import token_vectors
+from tidegate.estimators.text_network import NETWORK, Rows, TextNetworkEstimator
 from tidegate.heads.classify import SequenceClassifier
-from tidegate.training.batches import EncodedBatches, batches_within
 
 __all__ = ["TextClassifier"]
 
-_MODEL = (
-    "cell",
-    "hidden_size",
-    "num_layers",
-    "bidirectional",
-    "pooling",
-    "dropout",
-    "embedding_dropout",
-    "word_dropout",
-    "locked_dropout",
-    "recurrent_dropout",
-    "weight_dropout",
-    "label_smoothing",
-    "focal_gamma",
-    "activity_penalty",
-    "temporal_penalty",
-)
-EMBEDDING_INITS = ("normal", "cooccurrence")
-_EMBEDDING_SIZE = 128
-_log = logging.getLogger(__name__)
-# Together these keep a prediction batch within some tens of megabytes.
-_PREDICT_ROWS, _PREDICT_TOKENS = 256, 16384
+_MODEL = (*NETWORK, "label_smoothing", "focal_gamma")
 
 
-class TextClassifier(ClassifierMixin, NeuralEstimator):
+class TextClassifier(ClassifierMixin, TextNetworkEstimator):
     """A recurrent classifier of texts.
 
     Texts are tokenised, embedded, read by a recurrent encoder, pooled to one vector and mapped to class probabilities.
@@ -123,6 +90,21 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
         temporal_penalty: Factor of the mean square of its change from a step to the next.
         batch_size: Texts of a batch.
         accumulate: Batches of a step of the optimiser, which learns from them as from one.
+        augment_delete: Share of a text's tokens that are left out, drawn anew in each epoch (`data/augment.py`).
+        augment_swap: Share that change places with another one.
+        augment_insert: Share of which a neighbour in meaning is put somewhere into the text.
+        augment_replace: Share that a neighbour in meaning takes the place of.
+        augment_noise: Share of its characters that are mistyped.
+        augment_share: Share of the texts that are changed in an epoch.
+        synonyms: A file with synonyms, a group a line; without it neighbours are the nearest by `vectors` or
+            `init_from`, else by the company that tokens keep in the training texts.
+        init_from: A ``.tg`` file whose tokens' vectors and encoder training starts from.
+        pretrain_epochs: Epochs for which the encoder first learns, from the texts and the unlabelled ones, to foretell
+            the next token (Dai & Le 2015; in both directions, Peters et al. 2018).
+        adapt_epochs: Epochs for which it then does so on the texts alone, the second of ULMFiT's three steps.
+        frozen: What does not learn: ``"embedding"``, ``"encoder"`` (which is all but the head), or None.
+        unfreeze_every: Epochs after which one layer more learns, the head first (Howard & Ruder 2018); None trains all.
+        layer_rate_decay: What the learning rate is multiplied by from each layer to the one below it, as 0.4.
         max_epochs: Epochs at most.
         patience: Epochs without improvement before training stops.
         monitor: What chooses the epoch on validation data: ``"accuracy"`` or ``"loss"``.
@@ -156,8 +138,7 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
     """
 
     kind: ClassVar[str] = "text-classifier"
-    tokenizer: str
-    _token_lengths: dict[str, np.ndarray]
+    classes_: np.ndarray
 
     def __init__(
         self,
@@ -208,6 +189,19 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
         temporal_penalty: float = 0.0,
         batch_size: int = 32,
         accumulate: int = 1,
+        augment_delete: float = 0.0,
+        augment_swap: float = 0.0,
+        augment_insert: float = 0.0,
+        augment_replace: float = 0.0,
+        augment_noise: float = 0.0,
+        augment_share: float = 1.0,
+        synonyms: str | None = None,
+        init_from: str | None = None,
+        pretrain_epochs: int = 0,
+        adapt_epochs: int = 0,
+        frozen: str | None = None,
+        unfreeze_every: int | None = None,
+        layer_rate_decay: float = 1.0,
         max_epochs: int = 20,
         patience: int = 3,
         monitor: str = "accuracy",
@@ -232,6 +226,7 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
         run_folder: str | os.PathLike[str] | None = None,
         resume: bool = False,
         callbacks: Sequence[Any] = (),
+        unlabelled: Any = None,
     ) -> Self:
         """Learn from texts and labels.
 
@@ -243,6 +238,7 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
             run_folder: Where the checkpoints ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt`` are kept.
             resume: Go on from the last finished epoch in `run_folder`, where there is one.
             callbacks: Your own, of the class ``lightning.Callback``.
+            unlabelled: Further texts, which the vocabulary and `pretrain_epochs` learn from.
 
         Raises:
             DataError: X, y or sample_weight cannot be used; the message says where.
@@ -251,9 +247,6 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
             KeyboardInterrupt: Ctrl-C; where an epoch was finished, the estimator is fitted with the best one so far.
         """
         plan = self._plan(run_folder, resume)
-        check_choice("embedding_init", self.embedding_init, EMBEDDING_INITS)
-        check_vector_arguments(self)
-        random_state = plan.random_state
         texts, labels, weights = check_data(X, y, sample_weight)
         classes, targets = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
@@ -261,80 +254,19 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
                 f"a classifier needs at least two classes in y; all {len(labels)} rows have the label "
                 f"{classes[0].item()!r}; check the label column"
             )
-        class_weight = resolve_class_weight(self.class_weight, classes, targets)
-        train, rows = np.arange(len(texts)), np.arange(0)
-        validation: tuple[list[str], np.ndarray, np.ndarray | None] | None = None
-        if validation_data is not None:
-            validation = check_validation(validation_data, classes)
-        elif self.validation_fraction > 0:
-            train, rows = stratified_split(targets, self.validation_fraction, derive_seed(random_state, "split"))
-            if len(rows):
-                validation = [texts[row] for row in rows], targets[rows], None if weights is None else weights[rows]
-            else:
-                warnings.warn("too few rows to set any aside for validation; the last epoch will be kept", stacklevel=2)
-
-        started = time.perf_counter()
-        train_texts = [texts[row] for row in train]
-        encoder, encoded = TextEncoder.fit_encode(train_texts, **self._arguments(TEXT))
-        batching: dict[str, Any] = {"batch_size": self.batch_size, "random_state": random_state}
-        train_weights = None if weights is None else weights[train]
-        if class_weight is not None:
-            train_weights = class_weight[targets[train]] * (1.0 if train_weights is None else train_weights)
-        token_lengths = {"train": encoded.lengths}
-        train_batches = EncodedBatches(encoded.ids, targets[train], train_weights, shuffle=True, **batching)
-        validation_batches = None
-        if validation is not None:
-            held_out, held_targets, held_weights = validation
-            held = encoder.encode(held_out)
-            if validation_data is None:
-                token_lengths["train"] = np.empty(len(texts), dtype=np.int64)
-                token_lengths["train"][train], token_lengths["train"][rows] = encoded.lengths, held.lengths
-            else:
-                token_lengths["validation"] = held.lengths
-            validation_batches = EncodedBatches(held.ids, held_targets, held_weights, shuffle=False, **batching)
-        embedding_size, given = self.embedding_size or _EMBEDDING_SIZE, None
-        if self.vectors is not None:
-            seed = derive_seed(random_state, "vectors")
-            given = token_vectors(encoder.vocabulary.tokens, self.vectors, size=self.embedding_size, random_state=seed)
-            embedding_size = given.vectors.shape[1]
-            _log.info(given.describe())
-        seed = derive_seed(random_state, "weights")
-        network = seeded(seed, lambda: self._build(encoder.num_tokens, len(classes), embedding_size))
-        if given is not None:
-            network.embedding.start_from(given.vectors, self.tune_vectors_after)
-        elif self.embedding_init == "cooccurrence":
-            seed = derive_seed(random_state, "cooccurrence")
-            vectors = cooccurrence_vectors(encoded.ids, encoder.num_tokens, embedding_size, random_state=seed)
-            network.embedding.start_from(vectors)
-        self._train(
+        factors = resolve_class_weight(self.class_weight, classes, targets)
+        self._fit_rows(
             plan,
-            network,
-            train_batches,
-            validation_batches,
-            data=data_digest([(texts, labels, weights), validation or ((), np.empty(0), None)]),
-            seconds=time.perf_counter() - started,
-            fitted={
-                "classes_": classes,
-                "encoder_": encoder,
-                "n_truncated_": encoded.truncated,
-                "_token_lengths": token_lengths,
-            },
+            Rows(texts, targets, weights),
+            None if validation_data is None else Rows(*check_validation(validation_data, classes)),
+            split=lambda seed: stratified_split(targets, self.validation_fraction, seed),
+            build=lambda num_tokens, size: self._build(num_tokens, len(classes), size),
+            fitted={"classes_": classes},
+            factors=None if factors is None else factors[targets],
+            unlabelled=check_texts(unlabelled) if unlabelled is not None else (),
             callbacks=callbacks,
         )
         return self
-
-    @property
-    def token_lengths(self) -> dict[str, np.ndarray]:
-        """Tokens of each text that `fit` was given, before any cut; neither saved nor loaded with the model.
-
-        Under ``"train"`` are those of X (without texts of weight 0), under ``"validation"`` those of
-        ``validation_data``, where it was given.
-
-        Raises:
-            NotFittedError: `fit` has not been called on this estimator.
-        """
-        check_is_fitted(self, "_token_lengths")
-        return self._token_lengths
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable label of each text, ``[rows]``."""
@@ -353,15 +285,8 @@ class TextClassifier(ClassifierMixin, NeuralEstimator):
 
     def predict_encoded(self, ids: Sequence[np.ndarray]) -> np.ndarray:
         """`predict_proba` of texts that ``encoder_`` has encoded: one vector of ids a text."""
-        network, device = self._ready_network()
-        lengths = np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
-        probabilities = np.empty((len(ids), len(self.classes_)), dtype=np.float32)
-        with torch.inference_mode():
-            for rows in batches_within(lengths, _PREDICT_ROWS, _PREDICT_TOKENS):
-                batch = make_batch([ids[row] for row in rows])
-                batch = batch if device == "cpu" else batch.to(device)
-                probabilities[rows] = network.decode(batch.values, batch.ragged).float().cpu().numpy()
-        return probabilities
+        check_is_fitted(self)
+        return self._predict_ids(ids, (len(self.classes_),))
 
     def _describe(self) -> dict[str, Any]:
         return {

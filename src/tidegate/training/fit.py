@@ -101,6 +101,8 @@ def fit(
             raise KeyboardInterrupt
         if divergence and not selection.best_epoch:
             raise TidegateError(divergence)
+    for parameter in network.parameters():
+        parameter.requires_grad_(True)  # parts may have rested
     if divergence:
         warnings.warn(f"{divergence}; the weights of epoch {selection.best_epoch} are kept", stacklevel=2)
     network.load_state_dict(selection.best_weights)

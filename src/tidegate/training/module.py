@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tidegate.data.batch import Batch
 from tidegate.data.seeds import derive_seed
 from tidegate.training.optimizers import make_optimizer
+from tidegate.training.parts import learning_parts, parameter_groups
 from tidegate.training.schedules import Schedules
 from tidegate.training.settings import BatchSource, FitSettings, Trainable
 
@@ -91,7 +92,7 @@ class NetworkModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimiser; its schedules are stepped here, so that a checkpoint of an epoch's end holds them stepped."""
-        optimizer = make_optimizer([(list(self.network.parameters()), 1.0)], self.settings)
+        optimizer = make_optimizer(parameter_groups(self.network, self.settings), self.settings)
         updates = -(-len(self.train_source) // self.settings.accumulate)
         self.schedules = Schedules(optimizer, self.settings, updates)
         if self._schedule_states is not None:
@@ -111,6 +112,7 @@ class NetworkModule(lightning.LightningModule):
         """Begin the sums of an epoch."""
         self.epoch_started = time.perf_counter()
         self.train_sums, self.tokens = None, 0
+        learning_parts(self.network, self.settings, self.current_epoch)
         # A network may train its parts from different epochs on.
         if callable(begin_epoch := getattr(self.network, "begin_epoch", None)):
             begin_epoch(self.current_epoch)

@@ -14,8 +14,9 @@ from tidegate.training.optimizers import check_optimizer
 from tidegate.training.precision import describe_precision
 from tidegate.training.schedules import check_schedule
 
-__all__ = ["PENALIZED", "BatchSource", "FitResult", "FitSettings", "Trainable"]
+__all__ = ["FROZEN", "PENALIZED", "BatchSource", "FitResult", "FitSettings", "Trainable"]
 
+FROZEN = ("embedding", "encoder")
 PENALIZED = ("weights", "embedding", "recurrent", "head", "all")
 # Of these metrics a lower one is better, of all others a higher one.
 _LOWER_IS_BETTER = ("loss", "mean_absolute_error", "mean_squared_error", "calibration_error", "perplexity")
@@ -69,6 +70,10 @@ class FitSettings:
         l1, l2: Penalties of the sum of absolute values and of squares.
         penalized: Which parameters they are for, one of :data:`PENALIZED`.
         precision: A key of :data:`~tidegate.training.precision.PRECISIONS`.
+        frozen: What does not learn, one of :data:`FROZEN`, or None.
+        unfreeze_every: Epochs after which one part more begins to learn, the highest first (Howard & Ruder 2018); None
+            trains all from the beginning.
+        layer_rate_decay: What the learning rate is multiplied by from each part to the one below it.
     """
 
     learning_rate: float
@@ -98,6 +103,9 @@ class FitSettings:
     l2: float = 0.0
     penalized: str = "weights"
     precision: str = "float32"
+    frozen: str | None = None
+    unfreeze_every: int | None = None
+    layer_rate_decay: float = 1.0
 
     def __post_init__(self) -> None:
         describe_precision(self.precision, self.device)
@@ -110,6 +118,16 @@ class FitSettings:
             )
         if self.penalized != "weights" and not self.l1 and not self.l2:
             raise ValueError(f"penalized={self.penalized!r} has no effect without l1 or l2; set one of them")
+        if self.frozen is not None and self.frozen not in FROZEN:
+            raise ValueError(
+                f"frozen must be one of {', '.join(FROZEN)}, or None; found {self.frozen!r}."
+                f"{nearest(str(self.frozen), FROZEN)}"
+            )
+        every = self.unfreeze_every
+        if every is not None and (not isinstance(every, int) or isinstance(every, bool) or every < 1):
+            raise ValueError(f"unfreeze_every must be a whole number of at least 1, or None; found {every!r}")
+        if not 0 < self.layer_rate_decay <= 1:
+            raise ValueError(f"layer_rate_decay must be above 0 and at most 1; found {self.layer_rate_decay!r}")
         for name in ("l1", "l2"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative; found {getattr(self, name)!r}")

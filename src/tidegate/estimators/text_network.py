@@ -1,0 +1,328 @@
+"""What estimators of one network over texts share: from texts and targets to a trained network, and its outputs."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from tidegate.data.augment import Augmentation, Augmenter, read_synonyms
+from tidegate.data.batch import make_batch
+from tidegate.data.encoder import Encoded, TextEncoder
+from tidegate.data.seeds import derive_seed
+from tidegate.estimators.base import check_choice, check_vector_arguments, data_digest
+from tidegate.estimators.neural import TEXT, FitPlan, NeuralEstimator, seeded
+from tidegate.estimators.transfer import start_from_bundle
+from tidegate.features.cooccurrence import cooccurrence_vectors
+from tidegate.features.neighbours import nearest_tokens
+from tidegate.features.vectors import token_vectors
+from tidegate.heads.language import LanguageModel
+from tidegate.heads.sequence import SequenceNetwork
+from tidegate.training.batches import EncodedBatches, batches_within
+
+if TYPE_CHECKING:
+    from lightning import Callback
+
+__all__ = ["NETWORK", "Rows", "TextNetworkEstimator"]
+
+# The estimator's arguments that `SequenceNetwork` takes, beside the embedding's size.
+NETWORK = (
+    "cell",
+    "hidden_size",
+    "num_layers",
+    "bidirectional",
+    "pooling",
+    "dropout",
+    "embedding_dropout",
+    "word_dropout",
+    "locked_dropout",
+    "recurrent_dropout",
+    "weight_dropout",
+    "activity_penalty",
+    "temporal_penalty",
+)
+EMBEDDING_INITS = ("normal", "cooccurrence")
+_EMBEDDING_SIZE = 128
+_log = logging.getLogger(__name__)
+# Together these keep a prediction batch within some tens of megabytes.
+_PREDICT_ROWS, _PREDICT_TOKENS = 256, 16384
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Texts, what is to be learned of each, ``[rows, ...]``, and the weight of each, or None."""
+
+    texts: list[str]
+    targets: np.ndarray
+    weights: np.ndarray | None
+
+    def take(self, rows: np.ndarray) -> Rows:
+        """Some of the rows."""
+        weights = None if self.weights is None else self.weights[rows]
+        return Rows([self.texts[row] for row in rows], self.targets[rows], weights)
+
+
+class TextNetworkEstimator(NeuralEstimator):
+    """Base of the estimators whose network reads a text into one vector.
+
+    Attributes:
+        encoder_: The fitted :class:`~tidegate.data.encoder.TextEncoder`.
+        n_truncated_: Training texts that were longer than `max_tokens`.
+    """
+
+    encoder_: TextEncoder
+    n_truncated_: int
+    tokenizer: str
+    _token_lengths: dict[str, np.ndarray]
+
+    def _fit_rows(
+        self,
+        plan: FitPlan,
+        rows: Rows,
+        held: Rows | None,
+        *,
+        split: Callable[[int], tuple[np.ndarray, np.ndarray]],
+        build: Callable[[int, int], SequenceNetwork],
+        fitted: Mapping[str, Any],
+        factors: np.ndarray | None = None,
+        unlabelled: Sequence[str] = (),
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        """Learn from rows.
+
+        Args:
+            plan: As `_plan` gave it.
+            rows: What to learn from.
+            held: What chooses the epoch; None takes a share of `rows`.
+            split: From a seed to the places in `rows` that train and that are held out.
+            build: From the numbers of tokens and of the embedding's features to the network.
+            fitted: The subclass's attributes.
+            factors: By what the weights of `rows` are multiplied in learning, not in validation.
+            unlabelled: Further texts for the vocabulary and for pre-training.
+            callbacks: The user's own.
+        """
+        check_choice("embedding_init", self.embedding_init, EMBEDDING_INITS)
+        check_vector_arguments(self)
+        augmentation = self._augmentation()
+        for name in ("pretrain_epochs", "adapt_epochs"):
+            if (
+                not isinstance(epochs := getattr(self, name), (int, np.integer))
+                or isinstance(epochs, bool)
+                or epochs < 0
+            ):
+                raise ValueError(f"{name} must be a whole number of at least 0; found {epochs!r}")
+        random_state, given = plan.random_state, held is not None
+        train, places = np.arange(len(rows.texts)), np.arange(0)
+        if not given and self.validation_fraction > 0:
+            train, places = split(derive_seed(random_state, "split"))
+            if len(places):
+                held = rows.take(places)
+            else:
+                warnings.warn("too few rows to set any aside for validation; the last epoch will be kept", stacklevel=3)
+
+        started = time.perf_counter()
+        learned = rows.take(train)
+        encoder, encoded, extra = self._encode(learned.texts, unlabelled)
+        lengths = {"train": encoded.lengths}
+        batching: dict[str, Any] = {"batch_size": self.batch_size, "random_state": random_state}
+        weights = learned.weights
+        if factors is not None:
+            weights = factors[train] * (1.0 if weights is None else weights)
+        held_batches = None
+        if held is not None:
+            others = encoder.encode(held.texts)
+            if given:
+                lengths["validation"] = others.lengths
+            else:
+                lengths["train"] = np.empty(len(rows.texts), dtype=np.int64)
+                lengths["train"][train], lengths["train"][places] = encoded.lengths, others.lengths
+            held_batches = EncodedBatches(others.ids, held.targets, held.weights, shuffle=False, **batching)
+        network = self._start(plan, encoder, encoded, build)
+        augment = self._augmenter(augmentation, encoder, encoded, learned.texts, network, random_state)
+        batches = EncodedBatches(encoded.ids, learned.targets, weights, shuffle=True, augment=augment, **batching)
+        parts: list[tuple[Sequence[str], np.ndarray, np.ndarray | None]] = [(rows.texts, rows.targets, rows.weights)]
+        parts.append(((), np.empty(0), None) if held is None else (held.texts, held.targets, held.weights))
+        if unlabelled:
+            parts.append((unlabelled, np.empty(0), None))
+        digest = data_digest(parts)
+        self._pretrain(plan, network, encoded, extra, digest)
+        self._train(
+            plan,
+            network,
+            batches,
+            held_batches,
+            data=digest,
+            seconds=time.perf_counter() - started,
+            fitted={
+                **fitted,
+                "encoder_": encoder,
+                "n_truncated_": encoded.truncated,
+                "_token_lengths": lengths,
+            },
+            callbacks=callbacks,
+        )
+
+    @property
+    def token_lengths(self) -> dict[str, np.ndarray]:
+        """Tokens of each text that `fit` was given, before any cut; neither saved nor loaded with the model.
+
+        Under ``"train"`` are those of X (without texts of weight 0), under ``"validation"`` those of
+        ``validation_data``, where it was given.
+
+        Raises:
+            NotFittedError: `fit` has not been called on this estimator.
+        """
+        check_is_fitted(self, "_token_lengths")
+        return self._token_lengths
+
+    def _predict_ids(self, ids: Sequence[np.ndarray], width: tuple[int, ...]) -> np.ndarray:
+        """What the network decodes of encoded texts, ``[rows, *width]`` float32."""
+        network, device = self._ready_network()
+        lengths = np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
+        outputs = np.empty((len(ids), *width), dtype=np.float32)
+        with torch.inference_mode():
+            for places in batches_within(lengths, _PREDICT_ROWS, _PREDICT_TOKENS):
+                batch = make_batch([ids[place] for place in places])
+                batch = batch if device == "cpu" else batch.to(device)
+                outputs[places] = network.decode(batch.values, batch.ragged).float().cpu().numpy()
+        return outputs
+
+    # --- parts of the fit
+
+    def _encode(self, texts: list[str], unlabelled: Sequence[str]) -> tuple[TextEncoder, Encoded, Encoded | None]:
+        if not unlabelled:
+            return *TextEncoder.fit_encode(texts, **self._arguments(TEXT)), None
+        encoder, both = TextEncoder.fit_encode([*texts, *unlabelled], **self._arguments(TEXT))
+        count = len(texts)
+        return (
+            encoder,
+            Encoded(both.ids[:count], both.lengths[:count]),
+            Encoded(both.ids[count:], both.lengths[count:]),
+        )
+
+    def _start(
+        self, plan: FitPlan, encoder: TextEncoder, encoded: Encoded, build: Callable[[int, int], SequenceNetwork]
+    ) -> SequenceNetwork:
+        """The network with the weights that training starts from."""
+        random_state, size, given = plan.random_state, self.embedding_size or _EMBEDDING_SIZE, None
+        if self.vectors is not None:
+            seed = derive_seed(random_state, "vectors")
+            given = token_vectors(encoder.vocabulary.tokens, self.vectors, size=self.embedding_size, random_state=seed)
+            size = given.vectors.shape[1]
+            _log.info(given.describe())
+        network = seeded(derive_seed(random_state, "weights"), lambda: build(encoder.num_tokens, size))
+        if given is not None:
+            network.embedding.start_from(given.vectors, self.tune_vectors_after)
+        elif self.embedding_init == "cooccurrence":
+            seed = derive_seed(random_state, "cooccurrence")
+            vectors = cooccurrence_vectors(encoded.ids, encoder.num_tokens, size, random_state=seed)
+            network.embedding.start_from(vectors)
+        if self.init_from is not None:
+            _log.info(start_from_bundle(network, encoder.vocabulary.tokens, self.init_from))
+        return network
+
+    def _augmentation(self) -> Augmentation:
+        changes = ("delete", "swap", "insert", "replace", "noise", "share")
+        augmentation = Augmentation(**{name: getattr(self, f"augment_{name}") for name in changes})
+        if self.synonyms is not None and not augmentation.needs_neighbours:
+            raise ValueError("synonyms has no effect without augment_insert or augment_replace; set one of them")
+        return augmentation
+
+    def _augmenter(
+        self,
+        augmentation: Augmentation,
+        encoder: TextEncoder,
+        encoded: Encoded,
+        texts: Sequence[str],
+        network: SequenceNetwork,
+        random_state: int,
+    ) -> Augmenter | None:
+        """What changes the training texts, or None."""
+        if not augmentation.active:
+            return None
+        neighbours: dict[int, list[int]] | None = None
+        if augmentation.needs_neighbours:
+            neighbours = self._neighbours(encoder, encoded, network, random_state)
+        return Augmenter(
+            augmentation,
+            encoded.ids,
+            random_state=random_state,
+            neighbours=neighbours,
+            texts=texts,
+            encode=lambda text: encoder.encode([text]).ids[0],
+        )
+
+    def _neighbours(
+        self, encoder: TextEncoder, encoded: Encoded, network: SequenceNetwork, random_state: int
+    ) -> dict[int, list[int]]:
+        """Neighbours in meaning: by the file of synonyms, by given vectors, or by the company that tokens keep."""
+        index = encoder.vocabulary.index
+        if self.synonyms is not None:
+            found = {
+                index[word]: [index[other] for other in others if other in index]
+                for word, others in read_synonyms(self.synonyms).items()
+                if word in index
+            }
+            neighbours = {token: near for token, near in found.items() if near}
+            if not neighbours:
+                raise ValueError(f"synonyms={self.synonyms!r}: no word of the file is in the vocabulary of the texts")
+            return neighbours
+        if self.vectors is not None or self.init_from is not None:
+            return nearest_tokens(network.embedding.weight.detach().cpu().numpy())
+        seed = derive_seed(random_state, "cooccurrence")
+        return nearest_tokens(cooccurrence_vectors(encoded.ids, encoder.num_tokens, 64, random_state=seed))
+
+    def _pretrain(
+        self, plan: FitPlan, network: SequenceNetwork, encoded: Encoded, extra: Encoded | None, digest: str
+    ) -> None:
+        """Train embedding and encoder as a language model: on all texts, then on those that are to be learned alone."""
+        if extra is not None and not self.pretrain_epochs:
+            raise ValueError("unlabelled texts have no effect without pretrain_epochs; set it to 1 or more")
+        if not (self.pretrain_epochs or self.adapt_epochs):
+            return
+        from tidegate.training.language import pretrain
+
+        def build() -> LanguageModel:
+            # A table of the whole vocabulary would take most of the time.
+            large = network.embedding.weight.shape[0] > 5000
+            return LanguageModel(
+                network.embedding, network.encoder, tied=not large, adaptive=large, dropout=self.locked_dropout
+            )
+
+        model = seeded(derive_seed(plan.random_state, "language"), build).to(plan.device)
+        everything = [*encoded.ids, *([] if extra is None else extra.ids)]
+        for name, epochs, ids in (
+            ("pretrain", self.pretrain_epochs, everything),
+            ("adapt", self.adapt_epochs, encoded.ids),
+        ):
+            if not epochs:
+                continue
+            _log.info("language model (%s): %d epochs on %s texts", name, epochs, f"{len(ids):,}")
+            settings = dataclasses.replace(
+                plan.settings,
+                max_epochs=epochs,
+                patience=epochs,
+                warmup_epochs=0.0,
+                unfreeze_every=None,
+                frozen=None,
+                random_state=derive_seed(plan.random_state, name) % 2**31,
+            )
+            result = pretrain(
+                model,
+                ids,
+                settings,
+                batch_size=self.batch_size,
+                run_folder=None if plan.folder is None else plan.folder / name,
+                resume=plan.resume,
+                fingerprint={**self._fingerprint_arguments(plan), "data": digest},
+            )
+            if result.interrupted:
+                raise KeyboardInterrupt
