@@ -71,6 +71,24 @@ def test_orthogonal_is_of_each_gates_recurrent_matrix_and_nothing_else(cell):
         torch.testing.assert_close(block.T @ block, torch.eye(5), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_keras_starts_with_the_gates_as_one_matrix(cell):
+    torch.manual_seed(0)
+    kind, gates = CELLS[cell]
+    layer = kind(40, 32, num_layers=2, bidirectional=True, init="keras")
+    for suffix, inputs in (("l0", 40), ("l1_reverse", 64)):
+        bound = math.sqrt(6 / (inputs + gates * 32))
+        weight = layer.get_parameter(f"weight_ih_{suffix}")
+        assert 0.99 * bound < weight.abs().max() <= bound
+        whole = layer.get_parameter(f"weight_hh_{suffix}").detach()
+        torch.testing.assert_close(whole.T @ whole, torch.eye(32), atol=1e-5, rtol=0)
+        total = (layer.get_parameter(f"bias_ih_{suffix}") + layer.get_parameter(f"bias_hh_{suffix}")).detach()
+        expected = torch.zeros(gates, 32)
+        if cell == "LSTM":
+            expected[1] = 1
+        assert torch.equal(total, expected.flatten())
+
+
 @pytest.mark.parametrize(("name", "value"), [("forget_bias", 1.0), ("forget_bias:2.5", 2.5), ("forget_bias:-1", -1.0)])
 @pytest.mark.parametrize("cell", GATED)
 def test_the_forget_bias_is_the_sum_of_two_and_no_other_bias_changes(cell, name, value):

@@ -84,6 +84,15 @@ def test_exports(kind):
         torch.testing.assert_close(a, b)
 
 
+def test_exports_with_a_mask():
+    layer = make("GRU-mean").eval()
+    x = inputs(layer)
+    program = torch.export.export(layer, (x,), {"mask": MASK}).module()
+    for mask in (MASK, MASK.flip(0), MASK.flip(1), ~MASK, torch.ones_like(MASK)):
+        for a, b in zip(flat(program(x, mask=mask)), flat(layer(x, mask=mask)), strict=True):
+            torch.testing.assert_close(a, b)
+
+
 @pytest.mark.parametrize("kind", LAYERS)
 def test_gradients_of_each_sample_by_vmap(kind):
     layer = make(kind).double().eval()
