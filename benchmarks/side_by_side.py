@@ -42,8 +42,8 @@ def alternate(
     A turn is as many calls as fill `min_seconds`, after one that is not counted. Candidates of `own_pool` have a thread
     pool beside torch's: workers of the one that still spin would take the cores from the other, so before a turn of
     another pool than the last all wait until they sleep, and its own are woken by calls that are not counted, since to
-    wake a sleeping core of a virtual machine takes up to twenty milliseconds. A candidate whose turns would take longer than `max_seconds`
-    in all has fewer, three at the least; `turns` gives some candidates fewer outright.
+    wake a sleeping core of a virtual machine takes up to twenty milliseconds. A candidate whose turns would take longer
+    than `max_seconds` in all has fewer, three at the least; `turns` gives some candidates fewer outright.
     """
     calls, turns_of = {}, {}
     for name, call in candidates.items():
