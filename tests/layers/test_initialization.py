@@ -220,6 +220,10 @@ def test_every_option_has_a_start(name):
         (lambda: tidegate.RNN(3, 4, init="chrono:9"), "an RNN has none"),
         (lambda: tidegate.GRU(3, 4, bias=False, init="forget_bias"), "expected a layer with bias=True"),
         (lambda: initialize_(nn.Linear(3, 4), "torch"), "some within; found Linear"),
+        (
+            lambda: initialize_(nn.utils.parametrizations.weight_norm(nn.GRU(3, 4), "weight_hh_l0"), "orthogonal"),
+            "remove their parametrization",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(make, message):

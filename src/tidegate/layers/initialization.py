@@ -52,7 +52,7 @@ def initialize_(module: nn.Module, init: str | Sequence[str]) -> None:
 
     Raises:
         ValueError: A name is unknown, a number is missing or out of range, the layer has no gate or bias that a rule is
-            for, or the module has no recurrent layer.
+            for or has them parametrized, or the module has no recurrent layer.
     """
     rules = [_parse(name) for name in ([init] if isinstance(init, str) else init)]
     layers = [m for m in module.modules() if hasattr(m, "all_weights") and getattr(m, "mode", None) in _GATES]
@@ -91,6 +91,12 @@ def _directions(layer: Any) -> list[dict[str, Tensor]]:
         if match := re.fullmatch(r"(.+?)_(l\d+(?:_reverse)?)", name):
             kind, suffix = match.groups()
             found.setdefault(suffix, {})[kind] = parameter
+    for suffix, parameters in found.items():
+        if not {"weight_ih", "weight_hh"} <= set(parameters):
+            raise ValueError(
+                f"expected weight_ih_{suffix} and weight_hh_{suffix} among the layer's parameters; "
+                "remove their parametrization before they are drawn anew"
+            )
     return list(found.values())
 
 
