@@ -41,13 +41,14 @@ def alternate(
 
     A turn is as many calls as fill `min_seconds`, after one that is not counted. Candidates of `own_pool` have a thread
     pool beside torch's: workers of the one that still spin would take the cores from the other, so before a turn of
-    another pool than the last all wait until they sleep. A candidate whose turns would take longer than `max_seconds`
-    in all has fewer, three at the least; `turns` gives some candidates fewer outright.
+    another pool than the last all wait until they sleep, and its own are woken by calls that are not counted, since to
+    wake a sleeping core of a virtual machine takes up to twenty milliseconds. A candidate whose turns would take longer
+    than `max_seconds` in all has fewer, three at the least; `turns` gives some candidates fewer outright.
     """
     calls, turns_of = {}, {}
     for name, call in candidates.items():
         first = _seconds(call, 1)
-        of_call = max(_seconds(call, 1) if first < 1 else first, 1e-7)
+        of_call = max(min(_seconds(call, 1) for _ in range(4)) if first < 1 else first, 1e-7)
         calls[name] = max(1, round(min_seconds / of_call))
         affordable = max(3, int(min(max_seconds / of_call, repeats)))
         turns_of[name] = min(repeats, turns.get(name, repeats), affordable)
@@ -60,9 +61,11 @@ def alternate(
             pool = name if name in own_pool else "torch"
             if last not in (None, pool) and torch.get_num_threads() > 1:
                 time.sleep(_SPIN_SECONDS)
-            last = pool
-            if calls[name] > 1:
                 call()
+                call()
+            elif calls[name] > 1:
+                call()
+            last = pool
             seconds[name].append(_seconds(call, calls[name]))
     return {name: statistics.median(values) for name, values in seconds.items()}
 

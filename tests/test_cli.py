@@ -310,7 +310,8 @@ def test_validate_says_what_it_found(folder: Path):
 
 def test_recipes_are_listed_and_copied(tmp_path: Path):
     names = [item["name"] for item in json.loads(call("recipes", "list", "--json")[0])]
-    assert names == ["imdb", "sentiment_en", "sentiment_zh", "tagging_zh_words"]
+    assert {"imdb", "sentiment_en", "tagging_zh_words"} <= set(names)
+    assert names == sorted(names)
     stdout, _ = call("recipes")
     assert call("recipes", "list")[0] == stdout
     assert [line for line in stdout.splitlines() if not line.startswith(" ")] == names

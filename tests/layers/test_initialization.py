@@ -71,6 +71,24 @@ def test_orthogonal_is_of_each_gates_recurrent_matrix_and_nothing_else(cell):
         torch.testing.assert_close(block.T @ block, torch.eye(5), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_keras_starts_with_the_gates_as_one_matrix(cell):
+    torch.manual_seed(0)
+    kind, gates = CELLS[cell]
+    layer = kind(40, 32, num_layers=2, bidirectional=True, init="keras")
+    for suffix, inputs in (("l0", 40), ("l1_reverse", 64)):
+        bound = math.sqrt(6 / (inputs + gates * 32))
+        weight = layer.get_parameter(f"weight_ih_{suffix}")
+        assert 0.99 * bound < weight.abs().max() <= bound
+        whole = layer.get_parameter(f"weight_hh_{suffix}").detach()
+        torch.testing.assert_close(whole.T @ whole, torch.eye(32), atol=1e-5, rtol=0)
+        total = (layer.get_parameter(f"bias_ih_{suffix}") + layer.get_parameter(f"bias_hh_{suffix}")).detach()
+        expected = torch.zeros(gates, 32)
+        if cell == "LSTM":
+            expected[1] = 1
+        assert torch.equal(total, expected.flatten())
+
+
 @pytest.mark.parametrize(("name", "value"), [("forget_bias", 1.0), ("forget_bias:2.5", 2.5), ("forget_bias:-1", -1.0)])
 @pytest.mark.parametrize("cell", GATED)
 def test_the_forget_bias_is_the_sum_of_two_and_no_other_bias_changes(cell, name, value):
@@ -177,7 +195,7 @@ def test_every_layer_of_a_stack():
             torch.testing.assert_close(block @ block.T, torch.eye(6), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", [*set(INITIALIZATIONS) - {"chrono", "forget_bias"}])
+@pytest.mark.parametrize("name", sorted(set(INITIALIZATIONS) - {"chrono", "forget_bias"}))
 def test_every_option_has_a_start(name):
     layer = tidegate.LSTM(
         3, [5, 4], bidirectional=True, proj_size=2, layer_norm=True, peephole=True, learn_initial_state=True,
@@ -202,6 +220,10 @@ def test_every_option_has_a_start(name):
         (lambda: tidegate.RNN(3, 4, init="chrono:9"), "an RNN has none"),
         (lambda: tidegate.GRU(3, 4, bias=False, init="forget_bias"), "expected a layer with bias=True"),
         (lambda: initialize_(nn.Linear(3, 4), "torch"), "some within; found Linear"),
+        (
+            lambda: initialize_(nn.utils.parametrizations.weight_norm(nn.GRU(3, 4), "weight_hh_l0"), "orthogonal"),
+            "remove their parametrization",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(make, message):

@@ -75,13 +75,22 @@ def test_compiles_whole_with_a_mask(kind):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("kind", slow_but("LSTM-none"))
 def test_exports(kind):
     layer = make(kind).eval()
     x = inputs(layer)
     program = torch.export.export(layer, (x,))
     for a, b in zip(flat(program.module()(x)), flat(layer(x)), strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_exports_with_a_mask():
+    layer = make("GRU-mean").eval()
+    x = inputs(layer)
+    program = torch.export.export(layer, (x,), {"mask": MASK}).module()
+    for mask in (MASK, MASK.flip(0), MASK.flip(1), ~MASK, torch.ones_like(MASK)):
+        for a, b in zip(flat(program(x, mask=mask)), flat(layer(x, mask=mask)), strict=True):
+            torch.testing.assert_close(a, b)
 
 
 @pytest.mark.parametrize("kind", LAYERS)

@@ -141,6 +141,22 @@ def test_takes_torchs_positional_arguments(name, args):
         assert layer.state_dict()[key].shape == parameter.shape
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_steps_at_all_return_the_initial_state(name):
+    layer = with_options(name, 3, 4, num_layers=2, bidirectional=True).eval()
+    hx = states(name, layer, 2)
+    for x, more in (
+        (torch.zeros(0, 2, 3), {}),
+        (torch.zeros(0, 2, 3), {"mask": torch.zeros(0, 2).bool()}),
+        (torch.zeros(4, 2, 3), {"mask": torch.zeros(4, 2).bool()}),
+        (torch.zeros(4, 2, 3), {"lengths": torch.zeros(2).int()}),
+    ):
+        output, *last = flat(layer(x, hx, **more))
+        assert output.shape[:2] == x.shape[:2] and (output == 0).all()
+        for state, initial in zip(last, hx if isinstance(hx, tuple) else (hx,), strict=True):
+            assert torch.equal(state, initial)
+
+
 def test_says_which_options_it_has():
     assert repr(tidegate.LSTM(3, 4, zoneout=(0.1, 0.2), peephole=True)) == (
         "LSTM(3, 4, zoneout=(0.1, 0.2), peephole=True)"
@@ -171,6 +187,10 @@ BAD_CALLS = {
     "units of hx": lambda layer, h: layer(torch.zeros(2, 3, 5), h(1, 3, 6)),
     "batched hx": lambda layer, h: layer(torch.zeros(2, 5), h(1, 1, 7)),
     "unbatched hx": lambda layer, h: layer(torch.zeros(2, 3, 5), h(1, 7)),
+    "layers of hx": lambda layer, h: layer(torch.zeros(2, 3, 5), h(2, 3, 7)),
+    "packed features": lambda layer, h: layer(pack_padded_sequence(torch.zeros(2, 3, 9), [2, 2, 1])),
+    "packed hx": lambda layer, h: layer(pack_padded_sequence(torch.zeros(2, 3, 5), [2, 2, 1]), h(1, 2, 7)),
+    "four dimensions": lambda layer, h: layer(torch.zeros(1, 2, 3, 5)),
 }
 
 

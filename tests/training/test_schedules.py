@@ -52,7 +52,7 @@ CASES: list[tuple[dict[str, Any], Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "of"), CASES, ids=lambda value: str(value)[:50])
+@pytest.mark.parametrize(("changes", "of"), CASES, ids=[str(changes) for changes, _ in CASES])
 def test_each_schedule_by_its_equation(changes: dict[str, Any], of: Any) -> None:
     assert rates_of(**changes) == pytest.approx(by_steps(of), rel=1e-5)
 

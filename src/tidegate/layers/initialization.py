@@ -15,6 +15,8 @@ from tidegate.errors import nearest
 __all__ = ["INITIALIZATIONS", "initialize_"]
 
 _GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
+# Of i f g o, and of r z n: the gate that keeps the state.
+_KEEPS = 1
 
 
 def initialize_(module: nn.Module, init: str | Sequence[str]) -> None:
@@ -27,10 +29,13 @@ def initialize_(module: nn.Module, init: str | Sequence[str]) -> None:
     ``"xavier_uniform"``, ``"xavier_normal"`` (also ``"glorot_..."``)
         The matrices of each gate from :math:`U(-a, a)`, :math:`a = \sqrt{6 / (\text{in} + \text{out})}`, or from the
         normal distribution of standard deviation :math:`\sqrt{2 / (\text{in} + \text{out})}` (Glorot & Bengio 2010,
-        AISTATS); biases zero. Keras counts the outputs of all gates together, and so draws smaller ones.
+        AISTATS); biases zero.
     ``"he_uniform"``, ``"he_normal"``
         The same with :math:`a = \sqrt{6 / \text{in}}` and :math:`\sqrt{2 / \text{in}}` (He et al. 2015,
         arXiv:1502.01852), for an RNN of rectified units.
+    ``"keras"``
+        What Keras 3 starts with: input weights from :math:`U(-a, a)`, the outputs of all gates counted together; the
+        recurrent weights of all gates as one orthogonal matrix; biases zero, an LSTM's forget bias one.
     ``"orthogonal"``
         The recurrent matrix of each gate orthogonal (Saxe et al. 2014, arXiv:1312.6120), nothing else.
     ``"forget_bias"``, ``"forget_bias:2"``
@@ -47,7 +52,7 @@ def initialize_(module: nn.Module, init: str | Sequence[str]) -> None:
 
     Raises:
         ValueError: A name is unknown, a number is missing or out of range, the layer has no gate or bias that a rule is
-            for, or the module has no recurrent layer.
+            for or has them parametrized, or the module has no recurrent layer.
     """
     rules = [_parse(name) for name in ([init] if isinstance(init, str) else init)]
     layers = [m for m in module.modules() if hasattr(m, "all_weights") and getattr(m, "mode", None) in _GATES]
@@ -86,6 +91,12 @@ def _directions(layer: Any) -> list[dict[str, Tensor]]:
         if match := re.fullmatch(r"(.+?)_(l\d+(?:_reverse)?)", name):
             kind, suffix = match.groups()
             found.setdefault(suffix, {})[kind] = parameter
+    for suffix, parameters in found.items():
+        if not {"weight_ih", "weight_hh"} <= set(parameters):
+            raise ValueError(
+                f"expected weight_ih_{suffix} and weight_hh_{suffix} among the layer's parameters; "
+                "remove their parametrization before they are drawn anew"
+            )
     return list(found.values())
 
 
@@ -130,6 +141,19 @@ def _draw_matrices(draw: Callable[..., Any], **options: Any) -> Callable[[Any, f
     return rule
 
 
+def _draw_like_keras(layer: Any, _: float | None) -> None:
+    for parameters in _directions(layer):
+        for kind, parameter in parameters.items():
+            if kind in ("weight_ih", "weight_hr", "weight_res"):
+                nn.init.xavier_uniform_(parameter)
+            elif kind == "weight_hh":
+                nn.init.orthogonal_(parameter)
+            elif kind.startswith("bias"):
+                nn.init.zeros_(parameter)
+                if kind == "bias_ih" and layer.mode == "LSTM":
+                    nn.init.ones_(_gates(layer, parameter)[_KEEPS])
+
+
 def _draw_orthogonal(layer: Any, _: float | None) -> None:
     for parameters in _directions(layer):
         for matrix in _gates(layer, parameters["weight_hh"]):
@@ -144,10 +168,6 @@ def _bias_of(layer: Any, parameters: dict[str, Tensor], rule: str) -> tuple[Tens
         raise ValueError(f"{rule} sets a bias; expected a layer with bias=True")
     count = _GATES[layer.mode]
     return parameters["bias_ih"].unflatten(0, (count, -1)), parameters["bias_hh"].unflatten(0, (count, -1))
-
-
-# Of i f g o, and of r z n: the gate that keeps the state.
-_KEEPS = 1
 
 
 def _set_forget_bias(layer: Any, number: float | None) -> None:
@@ -175,6 +195,7 @@ INITIALIZATIONS: dict[str, Callable[[Any, float | None], None]] = {
     "glorot_normal": _draw_matrices(nn.init.xavier_normal_),
     "he_uniform": _draw_matrices(nn.init.kaiming_uniform_, nonlinearity="relu"),
     "he_normal": _draw_matrices(nn.init.kaiming_normal_, nonlinearity="relu"),
+    "keras": _draw_like_keras,
     "orthogonal": _draw_orthogonal,
     "forget_bias": _set_forget_bias,
     "chrono": _set_chrono_biases,
