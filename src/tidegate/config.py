@@ -62,6 +62,9 @@ class Recipe:
         arguments: dict[str, Any] = {**self.sections.text, **self.sections.model, **self.sections.training}
         if arguments.get("vectors") is not None:
             arguments["vectors"] = [str((self.data_folder / name).resolve()) for name in arguments["vectors"]]
+        for key in _FILES:
+            if arguments.get(key) is not None:
+                arguments[key] = str((self.data_folder / arguments[key]).resolve())
         return arguments
 
     @property
@@ -82,7 +85,7 @@ class Recipe:
             arguments: All of the estimator's arguments, as its ``get_params()`` gives them.
         """
         data = {
-            key: str(self.data_path(key)) if key in _PATHS and not self.bundled else value
+            key: str(self.data_path(key)) if (key in _PATHS and not self.bundled) or key == "unlabelled" else value
             for key, value in self.sections.data.items()
         }
         output: dict[str, Any] = self.sections.output.model_dump(by_alias=True, exclude_unset=True)
@@ -101,6 +104,8 @@ class Recipe:
 
 
 _PATHS = ("source", "train", "validation", "test")
+# Keys of the section training that name a file.
+_FILES = ("synonyms", "init_from")
 _MODELS: dict[str, Any] = {"data": Data, "text": Text, "model": Model, "training": Training, "output": Output}
 # The sections of each task, as a whole and one by one.
 TASKS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -261,6 +266,8 @@ def _missing_files(recipe: Recipe, beside_recipe: bool) -> list[str]:
     named = {("data", key): recipe.data_path(key) for key in _PATHS if recipe.bundled is None}
     vectors = recipe.arguments.get("vectors") or []
     named |= {("model", "vectors", place): Path(name) for place, name in enumerate(vectors)}
+    named |= {("data", "unlabelled"): recipe.data_path("unlabelled")}
+    named |= {("training", key): Path(name) for key in _FILES if (name := recipe.arguments.get(key)) is not None}
     for keys, path in named.items():
         if path is None or path.exists():
             continue

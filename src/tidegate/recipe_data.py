@@ -27,6 +27,7 @@ class Splits:
     train: TextExamples
     validation: TextExamples | None
     test: TextExamples | None
+    unlabelled: list[str] | None = None
 
     def parts(self) -> dict[str, TextExamples]:
         """Name -> examples, of the parts that are there."""
@@ -54,7 +55,8 @@ def read_splits(recipe: Recipe) -> Splits:
             f"{recipe.document.place(('data',))}: expected training texts of two classes at least; all "
             f"{len(train):,} have the label {classes[0]!r}. Check the column data.label."
         )
-    return Splits(train, _aligned(parts.get("validation"), classes), _aligned(parts.get("test"), classes))
+    held, test = _aligned(parts.get("validation"), classes), _aligned(parts.get("test"), classes)
+    return Splits(train, held, test, _read_unlabelled(recipe))
 
 
 @contextmanager
@@ -99,6 +101,17 @@ def _read_one_file(recipe: Recipe) -> dict[str, TextExamples]:
         names["test"] = "test"
     options = {"split": split, **_columns(recipe), **reading}
     return {part: read_text_examples(path, split_value=name, **options) for part, name in names.items()}
+
+
+def _read_unlabelled(recipe: Recipe) -> list[str] | None:
+    path, column = recipe.data_path("unlabelled"), recipe.sections.data.get("text", "text")
+    if path is None:
+        return None
+    with options_named("In the recipe", "data.{}"):
+        texts = [str(row.fields[column]) for row in read_records(path, columns=[column], **_reading(recipe))]
+    if not texts:
+        raise DataError(f"{path}: there are no rows.")
+    return texts
 
 
 def _aligned(examples: TextExamples | None, classes: Sequence[Label]) -> TextExamples | None:

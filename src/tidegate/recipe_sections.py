@@ -18,6 +18,8 @@ Character = Annotated[str, Field(min_length=1, max_length=1)]
 class Data(TypedDict, total=False):
     """Which texts to learn from: ``source`` (bundled, or a file with a split column), or ``train`` and its fellows.
 
+    ``unlabelled`` are further texts, for pre-training.
+
     The keys from ``delimiter`` on say how the files are read, and are those of `read_records`.
     """
 
@@ -26,6 +28,7 @@ class Data(TypedDict, total=False):
     train: str
     validation: str
     test: str
+    unlabelled: str
     text: str
     label: str
     split: str
