@@ -3,10 +3,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from tidegate import LinearTextClassifier, load
 from tidegate.cli import app
+from tidegate.features.bm25 import open_index
 
 pytest.importorskip("bm25s")
 RUNNER = CliRunner()
@@ -78,3 +81,42 @@ def test_errors_are_one_line_each(folder: Path) -> None:
     assert "say so with --by-place" in run("evaluate", folder / "i", folder / "q.jsonl", folder / "qrels.tsv", code=1)
     said = run("evaluate", folder / "i", folder / "q.jsonl", folder / "qrels.tsv", "--by-place", "--json")
     assert json.loads(said)["queries"] == 1
+
+
+def test_a_ranker_is_trained_on_an_index_and_ranks_for_it(folder: Path) -> None:
+    run("build", folder / "d.jsonl", "--out", folder / "i")
+    words = ("wing", "heat", "slabs", "lift", "speed", "slipstream")
+    queries = [{"_id": str(row), "text": f"{word} {row}"} for row, word in enumerate(words)]
+    answers = ("w1", "h2", "h1", "w1", "h2", "w1")
+    (folder / "t.jsonl").write_text("\n".join(map(json.dumps, queries)), encoding="utf-8")
+    (folder / "t.tsv").write_text("".join(f"{row}\t{id}\t1\n" for row, id in enumerate(answers)), encoding="utf-8")
+    options = ("--hidden-size", "4", "--max-epochs", "2", "--seed", "0", "--quiet", "--json")
+    said = json.loads(
+        run("train", folder / "i", folder / "t.jsonl", folder / "t.tsv", "--out", folder / "r.tg", *options)
+    )
+    assert len(said["history"]) == 2
+    ranked = ("--ranker", folder / "r.tg")
+    found = json.loads(run("query", folder / "i", "heat in a wing", *ranked, "--json"))
+    ranker = load(folder / "r.tg")
+    index = open_index(folder / "i")
+    scores = ranker.scores("heat in a wing", [index.text(row) for row in range(3)])
+    assert [item["id"] for item in found] == [index.id(int(row)) for row in np.argsort(-scores)]
+    np.testing.assert_allclose([item["score"] for item in found], np.sort(scores)[::-1], rtol=1e-5)
+    only = json.loads(run("query", folder / "i", "heat in a wing", *ranked, "--candidates", "1", "--json"))
+    assert len(only) == 1
+    judged = json.loads(run("evaluate", folder / "i", folder / "q.jsonl", folder / "qrels.tsv", *ranked, "--json"))
+    assert judged["recall_at_100"] == 1.0
+    assert "no query has a judged answer" in run(
+        "train", folder / "i", folder / "t.jsonl", folder / "qrels.tsv", "--out", folder / "r.tg", "--quiet", code=1
+    )
+    assert "there is no folder" in run(
+        "train", folder / "i", folder / "t.jsonl", folder / "t.tsv", "--out", folder / "no" / "r.tg", code=1
+    )
+    assert "expected a model of the kind ranker" in run(
+        "query", folder / "i", "heat", "--ranker", _other_model(folder), code=1
+    )
+
+
+def _other_model(folder: Path) -> Path:
+    model = LinearTextClassifier(validation_fraction=0).fit(["a good one", "a bad one"], ["x", "y"])
+    return model.save(folder / "other.tg")

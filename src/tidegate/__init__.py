@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from tidegate.data.tag_schemes import transition_masks as transition_masks
     from tidegate.estimators.linear_text_classifier import LinearTextClassifier as LinearTextClassifier
     from tidegate.estimators.loading import load as load
+    from tidegate.estimators.ranker import Ranker as Ranker
     from tidegate.estimators.sequence_tagger import SequenceTagger as SequenceTagger
     from tidegate.estimators.text_classifier import TextClassifier as TextClassifier
     from tidegate.kernels.ragged import Ragged as Ragged
@@ -59,6 +60,7 @@ _HOMES = {
     "RNN": "tidegate.layers.recurrent",
     "Ragged": "tidegate.kernels.ragged",
     "RecurrentStack": "tidegate.layers.stack",
+    "Ranker": "tidegate.estimators.ranker",
     "SequenceTagger": "tidegate.estimators.sequence_tagger",
     "TextClassifier": "tidegate.estimators.text_classifier",
     "TimeDistributed": "tidegate.layers.time_distributed",
@@ -94,6 +96,7 @@ __all__ = [
     "MultiHeadAttention",
     "OnnxNode",
     "Ragged",
+    "Ranker",
     "RecurrentStack",
     "SequenceTagger",
     "TextClassifier",

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tidegate import terminal
-from tidegate.cli_session import AsJson, Debug, session
+from tidegate.cli_session import AsJson, Debug, Quiet, Verbose, session
 
 app = typer.Typer(
     help="Full-text search by BM25: index documents, query the index, judge it.",
@@ -22,6 +22,12 @@ app = typer.Typer(
 IndexFolder = Annotated[
     Path, typer.Argument(metavar="INDEX", help="A folder that 'search build' wrote.", show_default=False)
 ]
+
+RankerFile = Annotated[
+    Path | None,
+    typer.Option(metavar="MODEL", help="A .tg file of 'search train': the best are read again.", show_default=False),
+]
+CandidateCount = Annotated[int, typer.Option(min=1, help="How many of BM25's best the ranker reads.")]
 
 
 @app.command("build", epilog="Example: tidegate search build papers.jsonl --out papers.index --stop-words english")
@@ -79,7 +85,9 @@ def query_command(
     index: IndexFolder,
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.", show_default=False)],
     count: Annotated[int, typer.Option(min=1, help="Most documents to show.")] = 10,
-    explain: Annotated[bool, typer.Option("--explain", help="Show what each term adds to the score.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show what each term adds to BM25's score.")] = False,
+    ranker: RankerFile = None,
+    candidates: CandidateCount = 100,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -87,7 +95,7 @@ def query_command(
     with session(debug=debug):
         from tidegate import search_jobs
 
-        found = search_jobs.query(index, query, count=count, explain=explain)
+        found = search_jobs.query(index, query, count=count, explain=explain, ranker=ranker, candidates=candidates)
         if as_json:
             terminal.print_json([dataclasses.asdict(item) for item in found])
             return
@@ -119,6 +127,8 @@ def evaluate_command(
         int | None, typer.Option(min=1, help="Documents ranked for a query; by default all.", show_default=False)
     ] = None,
     text: Annotated[str, typer.Option(help="Field of the queries' texts.")] = "text",
+    ranker: RankerFile = None,
+    candidates: CandidateCount = 100,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -126,10 +136,81 @@ def evaluate_command(
     with session(debug=debug):
         from tidegate import search_jobs
 
-        found = search_jobs.evaluate(index, queries, judgments, text=text, by_place=by_place, least=least, depth=depth)
+        found = search_jobs.evaluate(
+            index,
+            queries,
+            judgments,
+            text=text,
+            by_place=by_place,
+            least=least,
+            depth=depth,
+            ranker=ranker,
+            candidates=candidates,
+        )
         if as_json:
             terminal.print_json(found)
             return
         names = {"ndcg_at_10": "nDCG@10", "map": "MAP", "recall_at_100": "recall@100", "mrr": "MRR"}
         facts = {label: f"{found[name]:.4f}" for name, label in names.items()}
         terminal.make_console().print(terminal.pair_table(f"{int(found['queries']):,} queries", facts))
+
+
+@app.command(
+    "train",
+    epilog="Example: tidegate search train papers.index queries.jsonl qrels.tsv --out ranker.tg --vectors g.npz",
+)
+def train_command(
+    index: IndexFolder,
+    queries: Annotated[
+        Path, typer.Argument(metavar="QUERIES", help="JSON Lines, CSV, TSV, .txt or SMART.", show_default=False)
+    ],
+    judgments: Annotated[
+        Path, typer.Argument(metavar="JUDGMENTS", help="Query, document and grade a line.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="The model's file, as ranker.tg.", show_default=False)],
+    vectors: Annotated[
+        list[str] | None, typer.Option(help="Word vectors to start from; may be repeated.", show_default=False)
+    ] = None,
+    by_place: Annotated[
+        bool, typer.Option("--by-place", help="The judgments call queries by their place in the file (Cranfield).")
+    ] = False,
+    least: Annotated[int, typer.Option(help="The smallest grade of an answer.")] = 1,
+    candidates: Annotated[int, typer.Option(min=1, help="How many of BM25's best are learned from.")] = 50,
+    hidden_size: Annotated[int, typer.Option(min=1, help="Units of the GRU, a direction.")] = 64,
+    max_epochs: Annotated[int, typer.Option(min=1, help="Epochs at most.")] = 10,
+    learning_rate: Annotated[float, typer.Option(help="Step size.")] = 1e-3,
+    text: Annotated[str, typer.Option(help="Field of the queries' texts.")] = "text",
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of all that is drawn.", show_default=False)] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train a ranker, which reads BM25's best documents again: a bidirectional GRU with attention."""
+    with session(verbose, quiet, debug):
+        from tidegate import search_jobs
+
+        ranker = search_jobs.train_ranker(
+            index,
+            queries,
+            judgments,
+            out,
+            text=text,
+            by_place=by_place,
+            least=least,
+            candidates=candidates,
+            vectors=vectors,
+            hidden_size=hidden_size,
+            max_epochs=max_epochs,
+            learning_rate=learning_rate,
+            random_state=seed,
+            verbose=True if verbose else False if quiet else None,
+        )
+        if as_json:
+            terminal.print_json({"model": str(out), "best_epoch": ranker.best_epoch_, "history": ranker.history_})
+            return
+        terminal.print_line(
+            terminal.make_console(),
+            f"{out}: best of {len(ranker.history_)} epochs: {ranker.best_epoch_}\n"
+            f'Use it: tidegate search query {index} "..." --ranker {out}',
+        )

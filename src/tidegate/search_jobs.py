@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidegate.data.files import open_text
-from tidegate.data.retrieval import read_documents, read_judgments, read_queries
-from tidegate.errors import DataError
-from tidegate.features.bm25 import STOP_WORDS, SearchIndex, build_index, open_index
+from tidegate.data.retrieval import Document, Judgments, read_documents, read_judgments, read_queries
+from tidegate.errors import DataError, require
+from tidegate.features.bm25 import STOP_WORDS, Hit, SearchIndex, build_index, open_index
 from tidegate.reporting.ranking_metrics import ranking_metrics
+
+if TYPE_CHECKING:
+    from tidegate.estimators.ranker import Ranker
 
 _SNIPPET = 160
 
@@ -52,16 +56,36 @@ def build(
     return index
 
 
-def query(folder: str | Path, text: str, *, count: int = 10, explain: bool = False) -> list[Found]:
+def query(
+    folder: str | Path,
+    text: str,
+    *,
+    count: int = 10,
+    explain: bool = False,
+    ranker: str | Path | None = None,
+    candidates: int = 100,
+) -> list[Found]:
     """The best documents for a query.
 
+    Args:
+        folder: The index.
+        text: The query.
+        count: How many.
+        explain: Whether to say what each of the query's terms adds to the score of BM25.
+        ranker: A model that `train_ranker` saved, which puts the best of BM25 into an order of its own.
+        candidates: How many of BM25's best it reads.
+
     Raises:
-        BundleError: There is no index in the folder, or it is damaged.
+        BundleError: There is no index in the folder, or it or the ranker is damaged.
         DataError: The query is empty or holds stop words only.
     """
     index = open_index(folder)
+    if ranker is None:
+        hits = index.search(text, count)
+    else:
+        hits = reranked(index, load_ranker(ranker), text, candidates)[:count]
     found = []
-    for rank, hit in enumerate(index.search(text, count), 1):
+    for rank, hit in enumerate(hits, 1):
         beginning = " ".join(index.text(hit.row).split())
         beginning = beginning if len(beginning) <= _SNIPPET else beginning[: _SNIPPET - 1] + "…"
         parts = index.explain(text, hit.row) if explain else {}
@@ -78,6 +102,8 @@ def evaluate(
     by_place: bool = False,
     least: int = 1,
     depth: int | None = None,
+    ranker: str | Path | None = None,
+    candidates: int = 100,
 ) -> dict[str, float]:
     """Judge an index by queries whose answers are known: the result of `ranking_metrics`, and ``seconds``.
 
@@ -89,6 +115,8 @@ def evaluate(
         by_place: Whether the judgments call the queries by their places in the file.
         least: The smallest grade of an answer.
         depth: How many documents are ranked for a query; None ranks all.
+        ranker: A model that `train_ranker` saved, which puts the best of BM25 into an order of its own.
+        candidates: How many of BM25's best it reads; the others follow as BM25 has them.
 
     Raises:
         BundleError: There is no index, or it is damaged.
@@ -104,6 +132,93 @@ def evaluate(
         )
     started = time.perf_counter()
     count = index.num_documents if depth is None else depth
-    ranked = {item.id: [hit.id for hit in index.search(item.text, count)] for item in asked}
+    model = None if ranker is None else load_ranker(ranker)
+    ranked = {}
+    for item in asked:
+        hits = index.search(item.text, count)
+        if model is not None:
+            hits = [*reranked(index, model, item.text, min(candidates, count)), *hits[candidates:]]
+        ranked[item.id] = [hit.id for hit in hits]
     seconds = time.perf_counter() - started
     return {**ranking_metrics(ranked, judged), "seconds": seconds}
+
+
+def train_ranker(
+    folder: str | Path,
+    queries: str | Path,
+    judgments: str | Path,
+    out: str | Path,
+    *,
+    text: str = "text",
+    by_place: bool = False,
+    least: int = 1,
+    candidates: int = 50,
+    **options: Any,
+) -> Ranker:
+    """Train the second stage of a search on queries whose answers are known, and save it.
+
+    Args:
+        folder: The index, which gives the documents that do not answer: the best of BM25 that are not judged to.
+        queries, judgments, text, by_place, least: As in `evaluate`.
+        out: The model's file.
+        candidates: How many of BM25's best documents are learned from for a query.
+        options: Arguments of :class:`~tidegate.Ranker`.
+
+    Raises:
+        BundleError: There is no index, or it is damaged.
+        DataError: A file cannot be read, or no query has an answer in the index.
+    """
+    require("torch", "train")
+    from tidegate.estimators.ranker import Ranker
+
+    if not Path(out).parent.is_dir():
+        raise DataError(f"{out}: there is no folder {Path(out).parent}")
+    index = open_index(folder)
+    asked = read_queries(queries, text=text, by_place=by_place)
+    pairs = judged_pairs(index, asked, read_judgments(judgments, least=least), candidates)
+    ranker = Ranker(**options).fit(*pairs, corpus=[index.text(row) for row in range(index.num_documents)])
+    ranker.save(out)
+    return ranker
+
+
+def judged_pairs(
+    index: SearchIndex, queries: Sequence[Document], judged: Judgments, candidates: int
+) -> tuple[list[str], list[str], list[bool]]:
+    """Queries, documents and whether one answers the other: the answers and the best of BM25, as `Ranker.fit` has it.
+
+    Raises:
+        DataError: No query has an answer in the index.
+    """
+    rows = {index.id(row): row for row in range(index.num_documents)}
+    found: tuple[list[str], list[str], list[bool]] = ([], [], [])
+    for item in queries:
+        answers = [rows[id] for id in sorted(judged.get(item.id, ())) if id in rows]
+        if not answers:
+            continue
+        others = [hit.row for hit in index.search(item.text, candidates) if hit.row not in answers]
+        for row in (*answers, *others):
+            found[0].append(item.text)
+            found[1].append(index.text(row))
+            found[2].append(row in answers)
+    if not found[0]:
+        raise DataError("no query has a judged answer in the index; where they are called by their places, say so")
+    return found
+
+
+def load_ranker(path: str | Path) -> Ranker:
+    """The ranker in a file.
+
+    Raises:
+        BundleError: There is none, or another kind of model.
+    """
+    require("torch", "train")
+    from tidegate.estimators.ranker import Ranker
+
+    return Ranker.load(path)
+
+
+def reranked(index: SearchIndex, ranker: Ranker, text: str, candidates: int) -> list[Hit]:
+    """The best documents of BM25 in the order and with the scores of a ranker."""
+    hits = index.search(text, candidates)
+    order = ranker.rank(text, [index.text(hit.row) for hit in hits])
+    return [replace(hits[place], score=score) for place, score in order]

@@ -233,8 +233,9 @@ def check_vector_arguments(model: Any) -> None:
         raise ValueError(f"tune_vectors_after must be a whole number of at least 0, or None; found {epochs!r}")
     if model.vectors is None and epochs != 0:
         raise ValueError(f"tune_vectors_after={epochs!r} has no effect without vectors; name their file")
-    if model.vectors is not None and model.embedding_init != "normal":
-        raise ValueError(f"embedding_init={model.embedding_init!r} has no effect beside vectors; leave one of them out")
+    init = getattr(model, "embedding_init", "normal")
+    if model.vectors is not None and init != "normal":
+        raise ValueError(f"embedding_init={init!r} has no effect beside vectors; leave one of them out")
 
 
 def data_digest(parts: Iterable[tuple[Iterable[str], np.ndarray, np.ndarray | None]]) -> str:

@@ -117,6 +117,10 @@ class SearchIndex:
         """The text of a document."""
         return self._texts[row]
 
+    def id(self, row: int) -> str:
+        """The identifier of a document."""
+        return self._ids[row]
+
     def row(self, id: str) -> int:
         """The number of the document with an identifier.
 

@@ -17,7 +17,7 @@ from tidegate.kernels import scan_parallel, scan_reference
 from tidegate.kernels.fakes import fake_rule
 from tidegate.native import extension
 
-__all__ = ["native_steps", "parallel_steps"]
+__all__ = ["check_arrays", "native_steps", "parallel_steps", "run_native"]
 
 
 def native_steps(a: Tensor, b: Tensor, h_0: Tensor, batch_sizes: Tensor, is_complex: bool) -> tuple[Tensor, Tensor]:
@@ -126,7 +126,7 @@ def _forward(
         return scan_parallel.forward(a, b, h_0, batch_sizes, is_complex)
     layout = _layout(a, b, h_0, batch_sizes, is_complex)
     h, h_n = _forward_made(b, h_0)
-    _run(extension().scan_forward, layout, a, b, h_0, h, h_n)
+    run_native(extension().scan_forward, layout, a, b, h_0, h, h_n)
     return h, h_n
 
 
@@ -143,31 +143,37 @@ def _backward(
     if not native:
         return scan_parallel.backward(grad_h, grad_h_n, a, h, h_0, batch_sizes, is_complex)
     layout = _layout(a, h, h_0, batch_sizes, is_complex)
-    _check({"grad_h": (grad_h, h.shape), "grad_h_n": (grad_h_n, h_0.shape)}, h.dtype)
+    check_arrays({"grad_h": (grad_h, h.shape), "grad_h_n": (grad_h_n, h_0.shape)}, h.dtype, batch_sizes)
     grad_a, grad_b, grad_h_0 = _backward_made(a, h, h_0)
     if a.dim() == 2:
-        _run(extension().scan_backward, layout, grad_h, grad_h_n, a, h, h_0, grad_a, grad_b, grad_h_0)
+        run_native(extension().scan_backward, layout, grad_h, grad_h_n, a, h, h_0, grad_a, grad_b, grad_h_0)
         return grad_a, grad_b, grad_h_0
     # What is the same at every step has a gradient of each row, so that threads have no sum in common.
     of_rows = _contiguous_like(h_0)
-    _run(extension().scan_backward, layout, grad_h, grad_h_n, a, h, h_0, of_rows, grad_b, grad_h_0)
+    run_native(extension().scan_backward, layout, grad_h, grad_h_n, a, h, h_0, of_rows, grad_b, grad_h_0)
     return of_rows.sum(0), grad_b, grad_h_0
 
 
 def _layout(a: Tensor, b: Tensor, h_0: Tensor, batch_sizes: Tensor, is_complex: bool) -> tuple[Any, ...]:
-    """What the kernels take before the arrays; they read addresses, so every type and shape is checked."""
+    """What the kernels take before the arrays."""
     values, width = b.shape
-    if b.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"expected tensors of float32 or float64; found {b.dtype}")
-    if batch_sizes.dtype != torch.int64 or batch_sizes.dim() != 1 or not batch_sizes.is_contiguous():
-        raise TypeError(f"expected batch_sizes as a vector of int64; found {batch_sizes.dtype}")
     rows = h_0.shape[0]
-    _check({"a": (a, (width,) if a.dim() == 1 else b.shape), "h_0": (h_0, (rows, width))}, b.dtype)
+    shapes = {"a": (a, (width,) if a.dim() == 1 else b.shape), "h_0": (h_0, (rows, width))}
+    check_arrays(shapes, b.dtype, batch_sizes)
     sizes = (batch_sizes.data_ptr(), batch_sizes.shape[0], values, rows, width // 2 if is_complex else width)
     return b.dtype == torch.float64, *sizes, is_complex, a.dim() == 1, torch.get_num_threads()
 
 
-def _check(tensors: dict[str, tuple[Tensor, Sequence[int]]], dtype: torch.dtype) -> None:
+def check_arrays(tensors: dict[str, tuple[Tensor, Sequence[int]]], dtype: torch.dtype, batch_sizes: Tensor) -> None:
+    """The kernels read addresses: a tensor of another type or shape would have them read what is not there.
+
+    Raises:
+        TypeError: There is one.
+    """
+    if dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"expected tensors of float32 or float64; found {dtype}")
+    if batch_sizes.dtype != torch.int64 or batch_sizes.dim() != 1 or not batch_sizes.is_contiguous():
+        raise TypeError(f"expected batch_sizes as a vector of int64; found {batch_sizes.dtype}")
     for name, (tensor, shape) in tensors.items():
         if tensor.dtype != dtype or tensor.shape != tuple(shape):
             raise TypeError(
@@ -175,7 +181,8 @@ def _check(tensors: dict[str, tuple[Tensor, Sequence[int]]], dtype: torch.dtype)
             )
 
 
-def _run(kernel: Callable[..., None], layout: tuple[Any, ...], *tensors: Tensor) -> None:
+def run_native(kernel: Callable[..., None], layout: tuple[Any, ...], *tensors: Tensor) -> None:
+    """Call a kernel with the fields of its layout and the addresses of its arrays."""
     # Copies that contiguous() makes live until the call is over.
     arrays = [tensor.contiguous() for tensor in tensors]
     kernel(*layout, *(array.data_ptr() for array in arrays))
