@@ -50,6 +50,10 @@ UPPER = {
     "search_jobs",
     "vector_jobs",
     "recipes",
+    "augment_jobs",
+    "cli_training",
+    "tune_jobs",
+    "tune_space",
 }
 WITHOUT_TORCH = [
     "data/sources.py",

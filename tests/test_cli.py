@@ -19,7 +19,18 @@ from tidegate.cli import app
 from tidegate.estimators.text_classifier import TextClassifier
 from tiny_reviews import rows, write_csv, write_tiny
 
-COMMANDS = ["train", "evaluate", "predict", "info", "validate", "recipes", "recipes list", "recipes copy"]
+COMMANDS = [
+    "train",
+    "evaluate",
+    "predict",
+    "info",
+    "validate",
+    "recipes",
+    "recipes list",
+    "recipes copy",
+    "tune",
+    "augment",
+]
 # For processes that the tests start: a limit for one that hangs, far above what it takes.
 PATIENCE = 120
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tidegate import cli_search, cli_vectors, terminal
+from tidegate import cli_search, cli_training, cli_vectors, terminal
 from tidegate.cli_session import (
     INTERRUPTED,
     AsJson,
@@ -41,6 +41,10 @@ recipes_app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(recipes_app, name="recipes")
+app.command("tune", epilog="Example: tidegate tune sentiment_zh --trials 20 --out runs/search")(cli_training.tune)
+app.command("augment", epilog="Example: tidegate augment sentiment_en --set training.augment_swap=0.1")(
+    cli_training.augment
+)
 app.add_typer(cli_search.app, name="search")
 app.add_typer(cli_vectors.app, name="vectors")
 

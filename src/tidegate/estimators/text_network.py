@@ -18,7 +18,7 @@ from tidegate.data.augment import Augmentation, Augmenter, read_synonyms
 from tidegate.data.batch import make_batch
 from tidegate.data.encoder import Encoded, TextEncoder
 from tidegate.data.seeds import derive_seed
-from tidegate.estimators.base import check_choice, check_vector_arguments, data_digest
+from tidegate.estimators.base import check_choice, check_vector_arguments, data_digest, resolve_seed
 from tidegate.estimators.neural import TEXT, FitPlan, NeuralEstimator, seeded
 from tidegate.estimators.transfer import start_from_bundle
 from tidegate.features.cooccurrence import cooccurrence_vectors
@@ -146,7 +146,9 @@ class TextNetworkEstimator(NeuralEstimator):
                 lengths["train"][train], lengths["train"][places] = encoded.lengths, others.lengths
             held_batches = EncodedBatches(others.ids, held.targets, held.weights, shuffle=False, **batching)
         network = self._start(plan, encoder, encoded, build)
-        augment = self._augmenter(augmentation, encoder, encoded, learned.texts, network, random_state)
+        known = self.vectors is not None or self.init_from is not None
+        vectors = network.embedding.weight.detach().cpu().numpy() if known else None
+        augment = self._augmenter(augmentation, encoder, encoded, learned.texts, vectors, random_state)
         batches = EncodedBatches(encoded.ids, learned.targets, weights, shuffle=True, augment=augment, **batching)
         parts: list[tuple[Sequence[str], np.ndarray, np.ndarray | None]] = [(rows.texts, rows.targets, rows.weights)]
         parts.append(((), np.empty(0), None) if held is None else (held.texts, held.targets, held.weights))
@@ -195,6 +197,21 @@ class TextNetworkEstimator(NeuralEstimator):
                 outputs[places] = network.decode(batch.values, batch.ragged).float().cpu().numpy()
         return outputs
 
+    def make_augmenter(self, texts: Sequence[str]) -> tuple[TextEncoder, Augmenter | None]:
+        """The encoder of some texts, and what `fit` would change them by: None where that is nothing.
+
+        Raises:
+            ValueError: An argument of the augmentation is out of range or has no effect.
+        """
+        encoder, encoded = TextEncoder.fit_encode(list(texts), **self._arguments(TEXT))
+        random_state = resolve_seed(self.random_state)
+        vectors: np.ndarray | None = None
+        augmentation = self._augmentation()
+        if augmentation.needs_neighbours and self.synonyms is None and self.vectors is not None:
+            seed = derive_seed(random_state, "vectors")
+            vectors = token_vectors(encoder.vocabulary.tokens, self.vectors, random_state=seed).vectors
+        return encoder, self._augmenter(augmentation, encoder, encoded, texts, vectors, random_state)
+
     # --- parts of the fit
 
     def _encode(self, texts: list[str], unlabelled: Sequence[str]) -> tuple[TextEncoder, Encoded, Encoded | None]:
@@ -242,7 +259,7 @@ class TextNetworkEstimator(NeuralEstimator):
         encoder: TextEncoder,
         encoded: Encoded,
         texts: Sequence[str],
-        network: SequenceNetwork,
+        vectors: np.ndarray | None,
         random_state: int,
     ) -> Augmenter | None:
         """What changes the training texts, or None."""
@@ -250,7 +267,7 @@ class TextNetworkEstimator(NeuralEstimator):
             return None
         neighbours: dict[int, list[int]] | None = None
         if augmentation.needs_neighbours:
-            neighbours = self._neighbours(encoder, encoded, network, random_state)
+            neighbours = self._neighbours(encoder, encoded, vectors, random_state)
         return Augmenter(
             augmentation,
             encoded.ids,
@@ -261,7 +278,7 @@ class TextNetworkEstimator(NeuralEstimator):
         )
 
     def _neighbours(
-        self, encoder: TextEncoder, encoded: Encoded, network: SequenceNetwork, random_state: int
+        self, encoder: TextEncoder, encoded: Encoded, vectors: np.ndarray | None, random_state: int
     ) -> dict[int, list[int]]:
         """Neighbours in meaning: by the file of synonyms, by given vectors, or by the company that tokens keep."""
         index = encoder.vocabulary.index
@@ -275,8 +292,8 @@ class TextNetworkEstimator(NeuralEstimator):
             if not neighbours:
                 raise ValueError(f"synonyms={self.synonyms!r}: no word of the file is in the vocabulary of the texts")
             return neighbours
-        if self.vectors is not None or self.init_from is not None:
-            return nearest_tokens(network.embedding.weight.detach().cpu().numpy())
+        if vectors is not None:
+            return nearest_tokens(vectors)
         seed = derive_seed(random_state, "cooccurrence")
         return nearest_tokens(cooccurrence_vectors(encoded.ids, encoder.num_tokens, 64, random_state=seed))
 

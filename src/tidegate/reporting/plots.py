@@ -178,6 +178,66 @@ def length_histogram(token_lengths: Mapping[str, Sequence[int]], max_tokens: int
     return _svg(figure, "lengths", "Histogram of the texts' numbers of tokens", names)
 
 
+def search_history(monitor: str, trials: Sequence[Mapping[str, Any]]) -> str:
+    """An SVG of the metric of each trial of a search, and of the best so far.
+
+    Args:
+        monitor: The metric; of ``loss`` the lowest is best.
+        trials: ``number``, ``state`` and ``metric`` of each, in their order.
+    """
+    finished = [trial for trial in trials if trial["state"] == "complete" and trial["metric"] is not None]
+    pruned = [trial for trial in trials if trial["state"] == "pruned" and trial["metric"] is not None]
+    best: list[float] = []
+    for trial in finished:
+        better = min if monitor == "loss" else max
+        best.append(better([*best[-1:], trial["metric"]]))
+    figure, axes = _figure(430, 270, left=58, right=16, top=34, bottom=44)
+    if pruned:
+        places = [trial["number"] for trial in pruned]
+        axes.plot(places, [trial["metric"] for trial in pruned], "x", color=_MUTED, label="ended early")
+    places = [trial["number"] for trial in finished]
+    axes.plot(places, [trial["metric"] for trial in finished], "o", color=_SERIES[0], markersize=4.5, label="trial")
+    axes.plot(places, best, color=_SERIES[1], linewidth=2.2, drawstyle="steps-post", label="best so far")
+    axes.set_xlabel("trial", color=_MUTED)
+    axes.margins(y=0.12)
+    _title(axes, f"Validation {monitor}")
+    _legend(axes)
+    told = (
+        f"Validation {monitor} of {len(finished)} finished trials; the best is {best[-1]:.4f}." if best else "No trial."
+    )
+    return _svg(figure, "history", told, ())
+
+
+def search_importances(importances: Mapping[str, float]) -> str:
+    """An SVG of how much of a metric's spread each key explains, the most important at the top."""
+    ranked = sorted(importances.items(), key=lambda item: item[1])
+    height = 60 + 26 * len(ranked)
+    figure, axes = _figure(430, height, left=170, right=30, top=34, bottom=34)
+    axes.grid(False)
+    axes.barh(range(len(ranked)), [share for _, share in ranked], color=_SERIES[0], height=0.62)
+    axes.yaxis.set_major_locator(require("matplotlib.ticker", "train").FixedLocator(range(len(ranked))))
+    axes.set_yticklabels([_placeholder(place, key) for place, (key, _) in enumerate(ranked)])
+    axes.xaxis.set_major_formatter(require("matplotlib.ticker", "train").FuncFormatter(lambda x, _: f"{100 * x:.0f}%"))
+    axes.xaxis.set_major_locator(require("matplotlib.ticker", "train").MaxNLocator(nbins=5))
+    _title(axes, "What mattered")
+    told = "; ".join(f"{key} {share:.0%}" for key, share in reversed(ranked))
+    return _svg(figure, "importances", told, [key.split(".")[-1] for key, _ in ranked])
+
+
+def learning_rate_curve(rates: Sequence[float], losses: Sequence[float], chosen: float | None) -> str:
+    """An SVG of the training loss while the learning rate rises, and of the rate that it suggests."""
+    figure, axes = _figure(430, 270, left=52, right=16, top=34, bottom=44)
+    axes.set_xscale("log")
+    axes.plot(rates, losses, color=_SERIES[0], linewidth=2.2, label="loss")
+    if chosen is not None:
+        axes.axvline(chosen, color=_MUTED, linewidth=1, linestyle=(0, (2, 3)), label="suggested")
+    axes.set_xlabel("learning rate", color=_MUTED)
+    _title(axes, "Loss by learning rate")
+    _legend(axes)
+    told = f"The loss while the learning rate rises from {rates[0]:.1e} to {rates[-1]:.1e}."
+    return _svg(figure, "rates", told, ())
+
+
 def _figure(
     width: float, height: float, *, left: float, right: float, top: float, bottom: float
 ) -> tuple[Figure, Axes]:
