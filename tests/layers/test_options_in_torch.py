@@ -130,11 +130,11 @@ def test_steps_traces_and_heads_compile_whole():
     layer = tidegate.LSTM(3, [4, 5])
     stack, head = make("stack").eval(), tidegate.TimeDistributed(torch.nn.Linear(12, 2), batch_first=True)
     x, lengths = torch.randn(6, 2, 3), torch.tensor([3, 0, 5, 1])
-    state = layer.step(x[0])[1]
+    state, values = layer.step(x[0])[1], inputs(stack)
     calls = [
         lambda: layer.step(x[1], state),
         lambda: list(layer.trace(x).values()),
-        lambda: head(stack(inputs(stack), lengths=lengths)[0], lengths=lengths),
+        lambda: head(stack(values, lengths=lengths)[0], lengths=lengths),
     ]
     for call in calls:
         expected = flat(call())
