@@ -77,3 +77,9 @@ def scan_forward(is_double: bool, batch_sizes: int, steps: int, values: int, row
 
 def scan_backward(is_double: bool, batch_sizes: int, steps: int, values: int, rows: int, units: int, is_complex: bool, is_fixed: bool, threads: int, grad_h: int, grad_h_n: int, a: int, h: int, h_0: int, grad_a: int, grad_b: int, grad_h_0: int) -> None:
     """Addresses and sizes as struct ScanBackward of scan.h has them."""
+
+def minimal_forward(is_double: bool, batch_sizes: int, steps: int, values: int, rows: int, units: int, threads: int, is_lstm: bool, is_positive: bool, projected: int, h_0: int, h: int, h_n: int) -> None:
+    """Addresses and sizes as struct MinimalForward of scan.h has them."""
+
+def minimal_backward(is_double: bool, batch_sizes: int, steps: int, values: int, rows: int, units: int, threads: int, is_lstm: bool, is_positive: bool, grad_h: int, grad_h_n: int, projected: int, h: int, h_0: int, grad_projected: int, grad_h_0: int) -> None:
+    """Addresses and sizes as struct MinimalBackward of scan.h has them."""

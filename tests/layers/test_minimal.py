@@ -41,7 +41,7 @@ def loop(layer, suffix, row, h):
     weight, bias = getattr(layer, f"weight_ih_{suffix}"), getattr(layer, f"bias_ih_{suffix}")
     states = []
     for x in row:
-        parts = (weight @ x + (0 if bias is None else bias)).chunk(layer.gates)
+        parts = (weight @ x + (0 if bias is None else bias)).chunk(2 if isinstance(layer, MinGRU) else 3)
         candidate = positive(parts[-1]) if layer.candidate == "positive" else parts[-1]
         if isinstance(layer, MinGRU):
             z = torch.sigmoid(parts[0])

@@ -124,6 +124,8 @@ def test_bad_arguments_the_public_name_and_what_print_shows():
         MultiHeadAttention(8, 2, dropout=1.0)
     ours, _ = twins()
     _, values, ragged = draw(QUERIES, 8, 1)
+    with pytest.raises(ValueError, match="without keys the queries are the keys and values"):
+        ours(values, ragged, values=values)
     with pytest.raises(ValueError, match="expected keys of 5 rows, as the queries; found 1"):
         ours(values, ragged, values, ragged_from_lengths([14]))
     assert tidegate.MultiHeadAttention is MultiHeadAttention

@@ -108,6 +108,41 @@ def test_gradients_of_each_sample_by_vmap(kind):
             torch.testing.assert_close(found[key][i], expected)
 
 
+@pytest.mark.parametrize("more", [{"mask": MASK}, {"lengths": torch.tensor([4, 0, 5, 1])}], ids=["mask", "lengths"])
+@pytest.mark.parametrize("kind", ["GRU-mean", "stack"])
+def test_vmap_over_inputs_of_one_mask_or_lengths(kind, more):
+    layer = make(kind).double().eval()
+    parameters = dict(layer.named_parameters())
+    xs = torch.stack([inputs(layer), 2 * inputs(layer)])
+
+    def loss(parameters, x):
+        return total(functional_call(layer, parameters, (x,), more))
+
+    found = vmap(grad(loss), in_dims=(None, 0))(parameters, xs)
+    for i, x in enumerate(xs):
+        for key, expected in grad(loss)(parameters, x).items():
+            torch.testing.assert_close(found[key][i], expected)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_steps_traces_and_heads_compile_whole():
+    layer = tidegate.LSTM(3, [4, 5])
+    stack, head = make("stack").eval(), tidegate.TimeDistributed(torch.nn.Linear(12, 2), batch_first=True)
+    x, lengths = torch.randn(6, 2, 3), torch.tensor([3, 0, 5, 1])
+    state, values = layer.step(x[0])[1], inputs(stack)
+    calls = [
+        lambda: layer.step(x[1], state),
+        lambda: list(layer.trace(x).values()),
+        lambda: head(stack(values, lengths=lengths)[0], lengths=lengths),
+    ]
+    for call in calls:
+        expected = flat(call())
+        for a, b in zip(flat(torch.compile(call, fullgraph=True, backend="aot_eager")()), expected, strict=True):
+            torch.testing.assert_close(a, b)
+    torch._dynamo.reset()
+
+
 @pytest.mark.parametrize("kind", LAYERS)
 def test_runs_under_autocast_and_in_bfloat16(kind):
     layer = make(kind).eval()

@@ -28,6 +28,7 @@ class TaggingBatch(Batch):
         characters: ``[M]`` int64, the characters of form after form.
         form_lengths: ``[W]`` int64, how many characters each form has.
         intents: ``[B]`` int64 in the caller's order of rows, or None.
+        spelled: ``[W, F]`` what a network read of each form's characters already, or None; then there are none here.
     """
 
     cases: Tensor
@@ -36,6 +37,7 @@ class TaggingBatch(Batch):
     characters: Tensor
     form_lengths: Tensor
     intents: Tensor | None
+    spelled: Tensor | None = None
 
     def to(self, device: torch.device | str) -> TaggingBatch:
         """The same batch on a device."""
@@ -51,6 +53,7 @@ def make_tagging_batch(
     tags: Sequence[np.ndarray] | None = None,
     intents: np.ndarray | None = None,
     weights: np.ndarray | None = None,
+    spelled: Tensor | None = None,
 ) -> TaggingBatch:
     """The batch of some rows of encoded sentences.
 
@@ -60,6 +63,7 @@ def make_tagging_batch(
         tags: Of all sentences, the numbers of their tags.
         intents: Of all sentences, the numbers of their intents.
         weights: Of all sentences.
+        spelled: ``[forms, F]`` what a network has read of the characters of all forms, or None.
     """
     lengths = torch.from_numpy(encoded.lengths[rows])
     ragged = ragged_from_lengths(lengths)
@@ -69,7 +73,10 @@ def make_tagging_batch(
         return from_batch_major(torch.from_numpy(joined), ragged)
 
     forms = ordered(encoded.forms).numpy()
-    found, form_of = np.unique(forms, return_inverse=True)
+    if spelled is None:
+        found, form_of = np.unique(forms, return_inverse=True)
+    else:
+        found, form_of = np.empty(0, np.int64), forms
     begins, sizes = encoded.starts[found], encoded.starts[found + 1] - encoded.starts[found]
     # The characters of the forms at hand: a run of numbers from each form's beginning.
     ends = np.cumsum(sizes)
@@ -86,6 +93,7 @@ def make_tagging_batch(
         characters=torch.from_numpy(encoded.characters[places]),
         form_lengths=torch.from_numpy(sizes),
         intents=None if intents is None else torch.from_numpy(intents[rows]),
+        spelled=spelled,
     )
 
 

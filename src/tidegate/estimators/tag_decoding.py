@@ -20,7 +20,7 @@ from tidegate.training.batches import batches_within
 __all__ = ["TagDecoder", "TagPath"]
 
 # Together these keep a batch of prediction within some tens of megabytes.
-_ROWS, _TOKENS = 256, 8192
+_ROWS, _TOKENS, _FORMS = 256, 8192, 4096
 # Emissions of all copies of sentences that one call for confidences takes.
 _COPIED_VALUES = 1 << 22
 # Below any score that training gives: exp of it is 0 beside the others, and no difference of two is not a number.
@@ -168,19 +168,32 @@ class TagDecoder:
     def _scores(self, sentences: Sequence[Sequence[str]]) -> Iterator[Scores]:
         """Batches of sentences with their scores; empty sentences are in none."""
         encoded = self.encoder.encode(sentences)
+        spelled = self._spelled(encoded)
         lengths = encoded.lengths
         longest = int(lengths.max(initial=0)) if self.window is None else self.window
         short = np.flatnonzero((lengths > 0) & (lengths <= longest))
         for chosen in batches_within(lengths[short], _ROWS, _TOKENS):
             rows = short[chosen]
-            batch = make_tagging_batch(encoded, rows)
+            batch = make_tagging_batch(encoded, rows, spelled=spelled)
             batch = batch if self.device == "cpu" else batch.to(self.device)
             emissions, intents = self.network(batch)
             yield Scores(rows, emissions, intents, batch.ragged)
         for row in np.flatnonzero(lengths > longest):
-            yield self._long(encoded, int(row), longest)
+            yield self._long(encoded, spelled, int(row), longest)
 
-    def _long(self, encoded: EncodedSentences, row: int, window: int) -> Scores:
+    def _spelled(self, encoded: EncodedSentences) -> Tensor | None:
+        """What the network reads of the characters of every form, each once, however often it occurs."""
+        characters = self.network.characters
+        if characters is None:
+            return None
+        parts = [torch.zeros(0, characters.output_size, device=self.device)]
+        for first in range(0, len(encoded.words), _FORMS):
+            starts = encoded.starts[first : first + _FORMS + 1]
+            letters = torch.from_numpy(encoded.characters[starts[0] : starts[-1]]).to(self.device)
+            parts.append(characters(letters, torch.from_numpy(np.diff(starts)).to(self.device)))
+        return torch.cat(parts)
+
+    def _long(self, encoded: EncodedSentences, spelled: Tensor | None, row: int, window: int) -> Scores:
         context = window // 4
         core = max(1, window - 2 * context)
         length = int(encoded.lengths[row])
@@ -194,7 +207,7 @@ class TagDecoder:
         most = max(1, _TOKENS // window)
         for first in range(0, len(pieces), most):
             numbers = np.arange(first, min(first + most, len(pieces)))
-            batch = make_tagging_batch(parts, numbers)
+            batch = make_tagging_batch(parts, numbers, spelled=spelled)
             batch = batch if self.device == "cpu" else batch.to(self.device)
             values, logits = self.network(batch)
             scores = Scores(numbers, values, logits, batch.ragged)

@@ -52,6 +52,8 @@ class TokenBatch(Protocol):
     def form_lengths(self) -> Tensor: ...
     @property
     def intents(self) -> Tensor | None: ...
+    @property
+    def spelled(self) -> Tensor | None: ...
 
 
 @dataclass(frozen=True)
@@ -235,7 +237,10 @@ class TaggingNetwork(nn.Module):
         """What the stack reads of each token, ``[N, I]``, before dropout."""
         parts = [self._word_vectors(batch.values)]
         if self.characters is not None:
-            parts.append(self.characters(batch.characters, batch.form_lengths).index_select(0, batch.form_of))
+            spelled = batch.spelled
+            if spelled is None:
+                spelled = self.characters(batch.characters, batch.form_lengths)
+            parts.append(spelled.index_select(0, batch.form_of))
         if self.num_cases:
             parts.append(functional.one_hot(batch.cases, self.num_cases).to(parts[0].dtype))
         if self.bigrams is not None:

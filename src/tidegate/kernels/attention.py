@@ -2,9 +2,9 @@ r"""Scaled dot-product attention over ragged rows (Vaswani et al. 2017, arXiv:17
 
 .. math:: o = \mathrm{softmax}(q k^\top / \sqrt{d})\, v
 
-The values here stand row after row, ``a0 a1 b0 b1 b2``, as :func:`tidegate.kernels.ragged.to_batch_major` puts them; a
-row's queries see that row's keys alone. On a CPU neighbouring rows of the same lengths are one call of PyTorch's
-operator, so rows sorted by length make the fewest calls; elsewhere all rows are one call over jagged tensors.
+The values here stand row after row, ``a0 a1 b0 b1 b2``, where :func:`row_places` puts them; a row's queries see that
+row's keys alone. On a CPU neighbouring rows of the same lengths are one call of PyTorch's operator, so rows sorted by
+length make the fewest calls; elsewhere all rows are one call over jagged tensors.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from tidegate.kernels.fakes import fake_rule
+from tidegate.kernels.ragged import Ragged
 
-__all__ = ["Group", "choose_backend", "ragged_attention", "row_groups"]
+__all__ = ["Group", "choose_backend", "ragged_attention", "row_groups", "row_places"]
 
 _BACKENDS = ("rows", "jagged")
 
@@ -54,6 +55,21 @@ def row_groups(query_lengths: Sequence[int], key_lengths: Sequence[int]) -> Iter
             yield Group(count, *here, first_query, first_key)
         first_query += count * here[0]
         first_key += count * here[1]
+
+
+def row_places(ragged: Ragged, order: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each value goes so that rows stand one after the other, in a given order of the rows.
+
+    Args:
+        ragged: The layout of the values.
+        order: ``[B]``, the caller's row at each place; a layout's own has rows of one length side by side.
+
+    Returns:
+        ``[N]``, the place of each value in ragged order, and ``[B]``, the lengths of the rows in `order`.
+    """
+    lengths = ragged.lengths.index_select(0, order)
+    place_of_row = torch.argsort(order).index_select(0, ragged.row_of)
+    return (lengths.cumsum(0) - lengths).index_select(0, place_of_row) + ragged.step_of, lengths
 
 
 def choose_backend(device: str) -> str:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tidegate.kernels.minimal import CELLS, gates, minimal_recurrence
 from tidegate.kernels.ragged import Ragged, flip
-from tidegate.kernels.scan import at_least_float32, linear_scan
+from tidegate.kernels.scan import at_least_float32
 from tidegate.layers.forms import Form, Walk
 from tidegate.layers.merging import merge_directions, merged_size
 from tidegate.layers.recurrent_arguments import check_dropout, check_merge, check_sizes, check_switches
@@ -35,7 +36,7 @@ _DEFAULTS: dict[str, Any] = {
 class _MinimalLayer(SequenceLayer[Tensor]):
     """Stacked layers ``h_t = k_t * h_{t-1} + (1 - k_t) * candidate_t``, k the share of the state that is kept."""
 
-    gates: int
+    _cell: str
 
     def __init__(
         self,
@@ -74,9 +75,9 @@ class _MinimalLayer(SequenceLayer[Tensor]):
         for layer, size in enumerate(sizes):
             features = input_size if layer == 0 else merged_size(merge, self.num_directions, sizes[layer - 1])
             for suffix in self._suffixes(layer):
-                weight = torch.empty(self.gates * size, features, device=device, dtype=dtype)
+                weight = torch.empty(CELLS[self._cell] * size, features, device=device, dtype=dtype)
                 self.register_parameter(f"weight_ih_{suffix}", nn.Parameter(weight))
-                offset = torch.empty(self.gates * size, device=device, dtype=dtype) if bias else None
+                offset = torch.empty(CELLS[self._cell] * size, device=device, dtype=dtype) if bias else None
                 self.register_parameter(f"bias_ih_{suffix}", None if offset is None else nn.Parameter(offset))
         self.reset_parameters()
 
@@ -122,31 +123,21 @@ class _MinimalLayer(SequenceLayer[Tensor]):
             for direction, suffix in enumerate(self._suffixes(layer)):
                 steps = values if direction == 0 else flip(values, ragged)
                 projected = functional.linear(steps, *self._parameters_of(suffix))
-                kept, candidate = self._kept_and_candidate(at_least_float32(projected))
-                entering = (-kept).sigmoid() * candidate
-                output, h_n = linear_scan(kept.sigmoid(), entering, h_0[direction].to(entering.dtype), ragged)
-                made = [output, kept, candidate] if traces is not None else [output]
-                output, *seen = made if direction == 0 else [flip(one, ragged) for one in made]
-                outputs.append(output.to(projected.dtype))
-                ends.append(h_n.to(projected.dtype))
+                state = h_0[direction].to(torch.promote_types(projected.dtype, torch.float32))
+                positive = self.candidate == "positive"
+                output, h_n = minimal_recurrence(projected, state, ragged, self._cell, positive=positive)
+                outputs.append(output if direction == 0 else flip(output, ragged))
+                ends.append(h_n)
                 if traces is not None:
-                    traces |= self._name_traces(suffix, outputs[-1], *seen)
+                    kept, candidate = gates(at_least_float32(projected), self._cell, positive)
+                    seen = [kept.sigmoid(), candidate]
+                    seen = seen if direction == 0 else [flip(one, ragged) for one in seen]
+                    traces |= {f"kept_{suffix}": seen[0], f"candidate_{suffix}": seen[1]}
+                    traces[f"hidden_{suffix}"] = outputs[-1]
             carried = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
             values = merge_directions(carried.unflatten(-1, (self.num_directions, -1)), self.merge)
             last.append((torch.stack(ends),))
         return Walk(values, carried, h_0, self.merge, last)
-
-    def _name_traces(self, suffix: str, hidden: Tensor, kept: Tensor, candidate: Tensor) -> dict[str, Tensor]:
-        return {f"kept_{suffix}": kept.sigmoid(), f"candidate_{suffix}": candidate, f"hidden_{suffix}": hidden}
-
-    def _kept_and_candidate(self, projected: Tensor) -> tuple[Tensor, Tensor]:
-        """The logit of k and the candidate, of projected inputs ``[N, gates * H]``."""
-        raise NotImplementedError
-
-    def _candidate_of(self, projected: Tensor) -> Tensor:
-        if self.candidate == "linear":
-            return projected
-        return torch.where(projected >= 0, projected + 0.5, projected.sigmoid())
 
     def _enter_states(self, hx: Any, form: Form) -> list[tuple[Tensor, ...]] | None:
         self._layout.check_dimensions(hx, form)
@@ -198,11 +189,7 @@ class MinGRU(_MinimalLayer):
         TypeError: A size is not an integer, or a switch not a bool.
     """
 
-    gates = 2
-
-    def _kept_and_candidate(self, projected: Tensor) -> tuple[Tensor, Tensor]:
-        gate, candidate = projected.chunk(2, dim=-1)
-        return -gate, self._candidate_of(candidate)
+    _cell = "min_gru"
 
 
 class MinLSTM(_MinimalLayer):
@@ -221,11 +208,4 @@ class MinLSTM(_MinimalLayer):
         TypeError: A size is not an integer, or a switch not a bool.
     """
 
-    gates = 3
-
-    def _kept_and_candidate(self, projected: Tensor) -> tuple[Tensor, Tensor]:
-        forget, enter, candidate = projected.chunk(3, dim=-1)
-        # f / (f + i) = sigmoid(log f - log i), without a quotient of two that underflow. (The derivative of logsigmoid
-        # does not compile where sizes depend on the data.)
-        kept = functional.softplus(-enter, threshold=40) - functional.softplus(-forget, threshold=40)
-        return kept, self._candidate_of(candidate)
+    _cell = "min_lstm"

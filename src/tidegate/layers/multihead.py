@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tidegate.kernels.attention import ragged_attention
-from tidegate.kernels.ragged import Ragged, from_batch_major, pad, to_batch_major
+from tidegate.kernels.attention import ragged_attention, row_places
+from tidegate.kernels.ragged import Ragged, pad
 from tidegate.layers.dropout import check_rate
 
 __all__ = ["MultiHeadAttention"]
@@ -108,7 +108,7 @@ class MultiHeadAttention(nn.Module):
             of_queries: The layout of the queries.
             keys: ``[N, kdim]`` in ragged order; None for self-attention, where the queries are the keys.
             of_keys: The layout of the keys, of as many rows; None for that of the queries.
-            values: ``[N, vdim]``; None for the keys.
+            values: ``[N, vdim]``; None for the keys, with which alone they are given.
             causal: Whether a step sees itself and those before alone.
 
         Returns:
@@ -118,14 +118,19 @@ class MultiHeadAttention(nn.Module):
             ValueError: Shapes or layouts do not fit together.
         """
         of_keys = of_queries if of_keys is None else of_keys
+        if keys is None and (values is not None or of_keys is not of_queries):
+            raise ValueError("without keys the queries are the keys and values; expected no values nor layout of keys")
         if of_keys.num_rows != of_queries.num_rows:
             raise ValueError(f"expected keys of {of_queries.num_rows} rows, as the queries; found {of_keys.num_rows}")
-        rows = to_batch_major(queries, of_queries)
-        # A batch-major copy of what is the same tensor is made once.
-        key_rows = rows if keys is None else to_batch_major(keys, of_keys)
-        value_rows = key_rows if values is None else to_batch_major(values, of_keys)
-        attended = self.attend_rows(rows, of_queries.lengths, key_rows, of_keys.lengths, value_rows, causal=causal)
-        return from_batch_major(attended, of_queries)
+        places, lengths = row_places(of_queries, of_queries.order)
+        rows = torch.empty_like(queries).index_copy(0, places, queries)
+        if keys is None:
+            return self.attend_rows(rows, lengths, rows, lengths, rows, causal=causal).index_select(0, places)
+        key_places, key_lengths = row_places(of_keys, of_queries.order)
+        key_rows = torch.empty_like(keys).index_copy(0, key_places, keys)
+        value_rows = key_rows if values is None else torch.empty_like(values).index_copy(0, key_places, values)
+        attended = self.attend_rows(rows, lengths, key_rows, key_lengths, value_rows, causal=causal)
+        return attended.index_select(0, places)
 
     def attend_rows(
         self,

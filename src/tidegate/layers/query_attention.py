@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from tidegate.errors import nearest
-from tidegate.kernels.attention import Group, row_groups
-from tidegate.kernels.ragged import Ragged, from_batch_major, to_batch_major
+from tidegate.kernels.attention import Group, row_groups, row_places
+from tidegate.kernels.ragged import Ragged
 from tidegate.layers.attention import ragged_softmax, weighted_sum
 
 __all__ = ["BahdanauAttention", "LuongAttention"]
@@ -98,21 +98,25 @@ class _QueryAttention(nn.Module):
         if of_queries.num_rows != of_keys.num_rows:
             raise ValueError(f"expected keys of {of_queries.num_rows} rows, as the queries; found {of_keys.num_rows}")
         values = keys if values is None else values
-        q = to_batch_major(self._query(queries), of_queries)
-        k, v = to_batch_major(self.prepare(keys), of_keys), to_batch_major(values, of_keys)
-        kept = None if mask is None else to_batch_major(mask, of_keys)
-        query_lengths, key_lengths = of_queries.lengths.tolist(), of_keys.lengths.tolist()
+        # Rows of as many queries side by side; those without one are last.
+        order = of_queries.order
+        query_places, query_lengths = row_places(of_queries, order)
+        key_places, key_lengths = row_places(of_keys, order)
+
+        def arrange(made: Tensor, places: Tensor) -> Tensor:
+            return torch.empty_like(made).index_copy(0, places, made)
+
+        q, k = arrange(self._query(queries), query_places), arrange(self.prepare(keys), key_places)
+        v, kept = arrange(values, key_places), None if mask is None else arrange(mask, key_places)
         contexts, weights = [values.new_empty(0, values.shape[-1])], []
-        for group in row_groups(query_lengths, key_lengths):
+        for group in row_groups(query_lengths.tolist(), key_lengths.tolist()):
             attended = self._weights_of(group, q, k, kept)
             contexts.append((attended @ group.of_keys(v)).flatten(0, 1))
             weights += attended.unbind(0)
-        found = iter(weights)
-        by_row = [
-            next(found) if query_length else values.new_empty(0, key_length)
-            for query_length, key_length in zip(query_lengths, key_lengths, strict=True)
-        ]
-        return from_batch_major(torch.cat(contexts), of_queries), by_row
+        by_row = [values.new_empty(0, length) for length in of_keys.lengths.tolist()]
+        for row, of_row in zip(order.tolist(), weights, strict=False):
+            by_row[row] = of_row
+        return torch.cat(contexts).index_select(0, query_places), by_row
 
     def _weights_of(self, group: Group, queries: Tensor, keys: Tensor, kept: Tensor | None) -> Tensor:
         """``[rows, queries, keys]`` of rows of the same lengths."""

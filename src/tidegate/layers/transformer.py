@@ -10,6 +10,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from tidegate.errors import nearest
+from tidegate.kernels.attention import row_places
 from tidegate.kernels.ragged import Ragged
 from tidegate.layers.dropout import check_rate
 from tidegate.layers.dropout import dropout as drop_features
@@ -202,11 +203,8 @@ class TransformerEncoder(nn.Module):
         if self.positions == "sinusoidal":
             entering = entering + sinusoidal_positions(ragged.step_of, entering.shape[-1], entering.dtype)
         entering = drop_features(entering, self.dropout, self.training)
-        lengths = ragged.lengths.index_select(0, ragged.order)
-        # Row after row in sorted order, where rows of one length are neighbours.
-        place_of = torch.argsort(ragged.order).index_select(0, ragged.row_of)
-        place = (lengths.cumsum(0) - lengths).index_select(0, place_of) + ragged.step_of
-        rows = torch.empty_like(entering).index_copy(0, place, entering)
+        places, lengths = row_places(ragged, ragged.order)
+        rows = torch.empty_like(entering).index_copy(0, places, entering)
         for layer in self.layers:
             rows = layer(rows, lengths)
-        return self.norm(rows.index_select(0, place))
+        return self.norm(rows.index_select(0, places))
