@@ -209,9 +209,9 @@ def _task(recipe: Recipe) -> Task:
 def _fit(model: Any, splits: Splits, **options: Any) -> None:
     held = splits.validation
     validation = None if held is None else (held.texts, held.labels)
-    model.fit(
-        splits.train.texts, splits.train.labels, validation_data=validation, unlabelled=splits.unlabelled, **options
-    )
+    if splits.unlabelled is not None:
+        options["unlabelled"] = splits.unlabelled
+    model.fit(splits.train.texts, splits.train.labels, validation_data=validation, **options)
 
 
 def _fit_linear(model: Any, splits: Splits, *, run_folder: Path, resume: bool) -> None:
