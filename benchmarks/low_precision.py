@@ -61,11 +61,10 @@ def recurrences(cell: str, weights: StepWeights) -> dict[str, Callable[[], Tenso
             [0.0, 0.0, 1e-5],
             batch_sizes,
         )
-        weight = weight[None]
 
         def run() -> Tensor:
             with torch.inference_mode():
-                return torch.ops.tidegate.recurrent_forward(cell, gates, weight, scale, *rest, False)[0]
+                return torch.ops.tidegate.recurrent_forward(cell, gates, [weight], scale, *rest, False)[0]
 
         return run
 

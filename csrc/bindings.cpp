@@ -87,9 +87,9 @@ tidegate::Layout layout_of(const nb::tuple& tuple) {
 }
 
 tidegate::Parameters parameters_of(const nb::tuple& tuple) {
-  Fields f(tuple, 15);
+  Fields f(tuple, 16);
   tidegate::Parameters p;
-  p.weight_hh = f.address<const void>();
+  for (const void*& weight : p.weight_hh) weight = f.address<const void>();
   p.scale_hh = f.address<const float>();
   p.weight_hr = f.address<const void>();
   p.scale_hr = f.address<const float>();

@@ -105,7 +105,7 @@ class Step {
     p.scale_hh = keep_optional(scales_hh, scale_hh, outputs, "scale_hh");
     keep_optional(scales_ih, scale_ih, outputs, "scale_ih");
     p.scale_hr = keep_optional(scales_hr, scale_hr, l.states, "scale_hr");
-    p.weight_hh = weights(weight_hh, "weight_hh");
+    p.weight_hh[0] = weights(weight_hh, "weight_hh");
     p.weight_hr = weight_hr ? weights(*weight_hr, "weight_hr") : nullptr;
     projection_ = {l.type, nullptr, bias_.data(), nullptr, nullptr, 0, inputs_, outputs_};
     packed_hh_ = memory(kernels_->packed_bytes(l));
@@ -114,7 +114,7 @@ class Step {
     kernels_->pack_projection(projection_, weights(weight_ih, "weight_ih"), scales_ih.data(), packed_ih_.get());
     forward_.packed = packed_hh_.get();
     projection_.packed = packed_ih_.get();
-    p.weight_hh = p.weight_hr = nullptr;
+    p.weight_hh[0] = p.weight_hr = nullptr;
     p.scale_hh = p.scale_hr = nullptr;
   }
 

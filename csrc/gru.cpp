@@ -40,7 +40,7 @@ template <class T> class GruForward : public ForwardPass<T> {
   static void pack(const Forward& a, int direction, int member, int members, char* packed) {
     const int H = a.layout.units;
     const std::size_t square = static_cast<std::size_t>(H) * H;
-    const auto* weights = static_cast<const typename Product::Source*>(a.parameters.weight_hh) + direction * 3 * square;
+    const auto* weights = static_cast<const typename Product::Source*>(a.parameters.weight_hh[direction]);
     const float* scales = a.parameters.scale_hh == nullptr ? nullptr : a.parameters.scale_hh + direction * 3 * H;
     for (int block = member; block < unit_blocks<Real>(H); block += members) {
       if (a.layout.cell != Cell::gru_reset_before) {
@@ -206,7 +206,7 @@ template <class T> class GruBackward : public BackwardPass<T> {
   static void pack(const Backward& a, int direction, int member, int members, char* packed) {
     const int H = a.layout.units;
     const std::size_t square = static_cast<std::size_t>(H) * H;
-    const Stored* weights = static_cast<const Stored*>(a.parameters.weight_hh) + direction * 3 * square;
+    const Stored* weights = static_cast<const Stored*>(a.parameters.weight_hh[direction]);
     const Stored* candidate = weights + 2 * square;
     const auto plain = [&](int k) { return weights + static_cast<std::size_t>(k) * H; };
     for (int block = member; block < unit_blocks<Real>(H); block += members) {

@@ -30,7 +30,7 @@ struct Layout {
 
 // What both passes read, every pointer null where the option is off.
 struct Parameters {
-  const void* weight_hh;     // [D, G, H, P]
+  const void* weight_hh[2];  // [G, H, P] of each direction
   const float* scale_hh;     // [D, G, H] with int8
   const void* weight_hr;     // [D, P, H]: the LSTM's projection
   const float* scale_hr;     // [D, P] with int8

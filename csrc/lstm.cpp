@@ -51,9 +51,8 @@ template <class T> class LstmForward : public ForwardPass<T> {
   static void pack(const Forward& a, int direction, int member, int members, char* packed) {
     using Source = typename Product::Source;
     const Layout& l = a.layout;
-    const std::size_t gates = static_cast<std::size_t>(4) * l.units;
-    const auto* weights = static_cast<const Source*>(a.parameters.weight_hh) + direction * gates * l.states;
-    const float* scales = a.parameters.scale_hh == nullptr ? nullptr : a.parameters.scale_hh + direction * gates;
+    const auto* weights = static_cast<const Source*>(a.parameters.weight_hh[direction]);
+    const float* scales = a.parameters.scale_hh == nullptr ? nullptr : a.parameters.scale_hh + direction * 4 * l.units;
     for (int block = member; block < unit_blocks<Real>(l.units); block += members)
       pack_gates<T>(weights, scales, 4, l.units, l.states, block, packed);
     if (!projects(l)) return;
@@ -219,8 +218,7 @@ template <class T> class LstmBackward : public BackwardPass<T> {
 
   static void pack(const Backward& a, int direction, int member, int members, char* packed) {
     const Layout& l = a.layout;
-    const Stored* weights =
-        static_cast<const Stored*>(a.parameters.weight_hh) + static_cast<std::size_t>(direction) * 4 * l.units * l.states;
+    const Stored* weights = static_cast<const Stored*>(a.parameters.weight_hh[direction]);
     for (int block = member; block < unit_blocks<Real>(l.states); block += members)
       pack_columns<T>([&](int k) { return weights + static_cast<std::size_t>(k) * l.states; }, 4 * l.units, l.states,
                       block, packed);

@@ -30,8 +30,7 @@ template <class T> class RnnForward : public ForwardPass<T> {
 
   static void pack(const Forward& a, int direction, int member, int members, char* packed) {
     const int H = a.layout.units;
-    const auto* weights = static_cast<const typename Product::Source*>(a.parameters.weight_hh) +
-                          static_cast<std::size_t>(direction) * H * H;
+    const auto* weights = static_cast<const typename Product::Source*>(a.parameters.weight_hh[direction]);
     const float* scales = a.parameters.scale_hh == nullptr ? nullptr : a.parameters.scale_hh + direction * H;
     for (int block = member; block < unit_blocks<Real>(H); block += members)
       pack_gates<T>(weights, scales, 1, H, H, block, packed);
@@ -98,7 +97,7 @@ template <class T> class RnnBackward : public BackwardPass<T> {
 
   static void pack(const Backward& a, int direction, int member, int members, char* packed) {
     const int H = a.layout.units;
-    const Stored* weights = static_cast<const Stored*>(a.parameters.weight_hh) + static_cast<std::size_t>(direction) * H * H;
+    const Stored* weights = static_cast<const Stored*>(a.parameters.weight_hh[direction]);
     for (int block = member; block < unit_blocks<Real>(H); block += members)
       pack_columns<T>([&](int k) { return weights + static_cast<std::size_t>(k) * H; }, H, H, block, packed);
   }

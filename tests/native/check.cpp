@@ -48,7 +48,10 @@ void run(const Case& a, const States& states, const Leaves& leaves, const Double
   const std::string where = a.name(kernels.name, threads);
   const bool learns = a.type != Type::int8, quantised = a.type == Type::int8;
   const std::size_t gates = a.N * a.D * a.G * a.H, hidden = a.N * a.D * a.P, row_states = static_cast<std::size_t>(a.D) * a.B * a.P;
-  Array weight_hh(quantised ? Element::bytes : stored, quantised ? a.quantised_hh : a.weight_hh);
+  const Doubles& whole_hh = quantised ? a.quantised_hh : a.weight_hh;
+  const auto middle = whole_hh.begin() + static_cast<std::ptrdiff_t>(whole_hh.size() / a.D);
+  Array weight_hh(quantised ? Element::bytes : stored, Doubles(whole_hh.begin(), middle));
+  Array reverse_hh(quantised ? Element::bytes : stored, Doubles(middle, whole_hh.end()));
   Array weight_hr(quantised ? Element::bytes : stored, quantised ? a.quantised_hr : a.weight_hr);
   Array scale_hh(Element::float32, a.scale_hh), scale_hr(Element::float32, a.scale_hr);
   Array bias_ih(real, a.bias_ih), bias_hh(real, a.bias_hh), peephole(real, a.peephole), norm_hh(real, a.norm_hh), norm_c(real, a.norm_c);
@@ -62,7 +65,7 @@ void run(const Case& a, const States& states, const Leaves& leaves, const Double
   const Layout layout{a.cell, a.type, a.batch_sizes.data(), static_cast<std::int64_t>(a.batch_sizes.size()),
                       a.N,    a.D,    a.B,                  a.H,
                       a.P,    threads};
-  const Parameters parameters{weight_hh.data(), scale_hh.data<float>(), weight_hr.data(), scale_hr.data<float>(),
+  const Parameters parameters{{weight_hh.data(), reverse_hh.data()}, scale_hh.data<float>(), weight_hr.data(), scale_hr.data<float>(),
                               bias_ih.data(), bias_hh.data(), peephole.data(), norm_hh.data(), norm_c.data(), dropout.data(),
                               zone_h.data<std::uint8_t>(), zone_c.data<std::uint8_t>(),
                               a.option.masks ? 0 : a.option.rate,

@@ -133,12 +133,11 @@ def project_inputs(x: Tensor, weights: Sequence[Weights], eps: float) -> tuple[T
     before it, ``[D, N, G*H]``, with mean and 1 / standard deviation, ``[2, D, N, 1]``; empty without it.
     """
     if weights[0].norm_ih is None:
-        weight_ih = weights[0].weight_ih if len(weights) == 1 else torch.cat([w.weight_ih for w in weights])
-        gates = ops_for(x).project(x, weight_ih)
+        gates = ops_for(x).project(x, [w.weight_ih for w in weights])
         return gates.unflatten(1, (len(weights), -1)), x.new_empty(0), x.new_empty(0)
     gates, products, statistics = [], [], []
     for w in weights:
-        product = ops_for(x).project(x, w.weight_ih)
+        product = ops_for(x).project(x, [w.weight_ih])
         gain: Any = w.norm_ih
         made, mean, deviation = torch.native_layer_norm(product, product.shape[-1:], gain.to(x.dtype), None, eps)
         gates.append(made)
@@ -171,7 +170,7 @@ class _Recurrence(torch.autograd.Function):
         weights = _directions(parameters)
         gates, products, statistics = project_inputs(x, weights, eps)
         made = ops_for(x).recurrent_forward(
-            *(cell, gates, stack_directions(weights, "weight_hh"), None, stack_directions(weights, "weight_hr"), None),
+            *(cell, gates, [w.weight_hh for w in weights], None, stack_directions(weights, "weight_hr"), None),
             *(stack_directions(weights, name) for name in ("bias_ih", "bias_hh", "peephole", "norm_hh", "norm_c")),
             *(h_0, c_0, mask, zone_h, zone_c, [rate_h, rate_c, eps], batch_sizes, training),
         )
@@ -265,10 +264,8 @@ class _RecurrenceBackward(torch.autograd.Function):
         grad_gates, previous, grad_product, grad_projected, exposed, grad_h_0, grad_c_0, of_peephole, of_norm_c = (
             ops.recurrent_backward(
                 *(cell, grad_output, grad_h_n, grad_c_n, saved, normalized, deviation, output),
-                *(
-                    stack_directions(weights, name)
-                    for name in ("weight_hh", "weight_hr", "peephole", "norm_hh", "norm_c")
-                ),
+                [w.weight_hh for w in weights],
+                *(stack_directions(weights, name) for name in ("weight_hr", "peephole", "norm_hh", "norm_c")),
                 *(h_0, c_0, mask, zone_h, zone_c, [rate_h, rate_c, eps], batch_sizes),
             )
         )
@@ -287,7 +284,7 @@ class _RecurrenceBackward(torch.autograd.Function):
                 normal = (products[d].to(mean.dtype) - mean) * inverse_deviation
                 of_norm_ih = (normal * after).sum(0, dtype=w.norm_ih.dtype)
             if wants_x:
-                share = ops.project(of_input, w.weight_ih.t()) if d == 0 else None
+                share = ops.project(of_input, [w.weight_ih.t()]) if d == 0 else None
                 grad_x = torch.addmm(grad_x, of_input, w.weight_ih) if share is None else share
             of_state = None if w.norm_hh is None else grad_product[:, d]
             made = {

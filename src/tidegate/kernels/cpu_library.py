@@ -24,14 +24,18 @@ def _fake(op: Callable[..., Any], made: Callable[..., tuple[Tensor, ...]]) -> Ca
     return fake_rule(op, functools.partial(made, new_empty))
 
 
-def _project_fake(x: Tensor, weight: Tensor) -> Tensor:
-    return x.new_empty(x.shape[0], weight.shape[0])
+def _project_fake(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    return x.new_empty(x.shape[0], sum(weight.shape[0] for weight in weights))
 
 
-def _project_vmap(info: Any, in_dims: tuple, x: Tensor, weight: Tensor) -> tuple[Tensor, int]:
-    if in_dims[1] is not None:
+def _is_mapped(dims: Any) -> bool:
+    return any(dim is not None for dim in dims) if isinstance(dims, (list, tuple)) else dims is not None
+
+
+def _project_vmap(info: Any, in_dims: tuple, x: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, int]:
+    if _is_mapped(in_dims[1]):
         raise ValueError(_UNMAPPED)
-    made = torch.ops.tidegate.project(x.movedim(in_dims[0], 0).flatten(0, 1), weight)
+    made = torch.ops.tidegate.project(x.movedim(in_dims[0], 0).flatten(0, 1), weights)
     return made.unflatten(0, (info.batch_size, -1)), 0
 
 
@@ -60,7 +64,7 @@ def _vmap_rule(op_name: str, rows_dims: Sequence[int | None], made_dims: Sequenc
         size = info.batch_size
         folded = []
         for at, (arg, dim, rows_dim) in enumerate(zip(args, in_dims, rows_dims, strict=True)):
-            if rows_dim is None and isinstance(dim, int):
+            if rows_dim is None and _is_mapped(dim):
                 raise ValueError(_UNMAPPED)
             if rows_dim is not None and isinstance(arg, Tensor):
                 folded.append(_fold(arg, dim, size, rows_dim))
@@ -78,19 +82,19 @@ def _vmap_rule(op_name: str, rows_dims: Sequence[int | None], made_dims: Sequenc
 # library.define and impl have half the overhead of custom_op.
 _library = torch.library.Library("tidegate", "FRAGMENT")
 _library.define(
-    "recurrent_forward(str cell, Tensor gates, Tensor weight_hh, Tensor? scale_hh, Tensor? weight_hr, Tensor? scale_hr,"
-    " Tensor? bias_ih, Tensor? bias_hh, Tensor? peephole, Tensor? norm_hh, Tensor? norm_c, Tensor h_0, Tensor? c_0,"
-    " Tensor? dropout_mask, Tensor? zoneout_h, Tensor? zoneout_c, float[] numbers, Tensor batch_sizes, bool training)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+    "recurrent_forward(str cell, Tensor gates, Tensor[] weight_hh, Tensor? scale_hh, Tensor? weight_hr,"
+    " Tensor? scale_hr, Tensor? bias_ih, Tensor? bias_hh, Tensor? peephole, Tensor? norm_hh, Tensor? norm_c,"
+    " Tensor h_0, Tensor? c_0, Tensor? dropout_mask, Tensor? zoneout_h, Tensor? zoneout_c, float[] numbers,"
+    " Tensor batch_sizes, bool training) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 _library.define(
     "recurrent_backward(str cell, Tensor grad_output, Tensor grad_h_n, Tensor? grad_c_n, Tensor saved,"
-    " Tensor normalized, Tensor deviation, Tensor output, Tensor weight_hh, Tensor? weight_hr, Tensor? peephole,"
+    " Tensor normalized, Tensor deviation, Tensor output, Tensor[] weight_hh, Tensor? weight_hr, Tensor? peephole,"
     " Tensor? norm_hh, Tensor? norm_c, Tensor h_0, Tensor? c_0, Tensor? dropout_mask, Tensor? zoneout_h,"
     " Tensor? zoneout_c, float[] numbers, Tensor batch_sizes)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
-_library.define("project(Tensor x, Tensor weight) -> Tensor")
+_library.define("project(Tensor x, Tensor[] weights) -> Tensor")
 for _name, _impl, _rule, _vmap in (
     ("project", cpu_ops.project, _project_fake, _project_vmap),
     (

@@ -98,7 +98,7 @@ def _check_parameters(
     units: int,
     values: int,
     *,
-    weight_hh: Tensor,
+    weight_hh: Sequence[Tensor],
     weight_hr: Tensor | None,
     rest: Mapping[str, tuple[Tensor | None, Sequence[int]]],
     masks: Mapping[str, tuple[Tensor | None, int]],
@@ -106,14 +106,12 @@ def _check_parameters(
     if stored not in _TYPES:
         raise TypeError(f"expected tensors of float32, float64 or bfloat16; found {stored}")
     directions, _, states = h_0.shape
-    weights = weight_hh.dtype if weight_hh.dtype == torch.int8 and stored == torch.float32 else stored
-    _check(
-        weights,
-        {
-            "weight_hh": (weight_hh, (directions, GATES[cell] * units, states)),
-            "weight_hr": (weight_hr, (directions, states, units)),
-        },
-    )
+    if len(weight_hh) != directions:
+        raise TypeError(f"expected one weight_hh a direction, {directions}; found {len(weight_hh)}")
+    weights = torch.int8 if weight_hh[0].dtype == torch.int8 and stored == torch.float32 else stored
+    for weight in weight_hh:
+        _check(weights, {"weight_hh": (weight, (GATES[cell] * units, states))})
+    _check(weights, {"weight_hr": (weight_hr, (directions, states, units))})
     if states != units and (cell != "lstm" or weight_hr is None or states > units):
         raise TypeError(f"expected as many states as units, or an LSTM's weight_hr for fewer; found {states}, {units}")
     _check(_real(stored), rest)
@@ -124,7 +122,7 @@ def _check_parameters(
 def recurrent_forward(
     cell: str,
     gates: Tensor,
-    weight_hh: Tensor,
+    weight_hh: Sequence[Tensor],
     scale_hh: Tensor | None,
     weight_hr: Tensor | None,
     scale_hr: Tensor | None,
@@ -148,7 +146,7 @@ def recurrent_forward(
     values, directions = gates.shape[:2]
     rows, states = h_0.shape[1:]
     units = gates.shape[2] // GATES[cell]
-    quantized = weight_hh.dtype == torch.int8
+    quantized = weight_hh[0].dtype == torch.int8
     _check(gates.dtype, {"gates": (gates, (values, h_0.shape[0], GATES[cell] * units))})
     if (cell == "lstm") != (c_0 is not None) or quantized != (scale_hh is not None):
         raise TypeError("expected c_0 with an LSTM and scales with int8 weights, and neither without")
@@ -173,7 +171,18 @@ def recurrent_forward(
         masks={"zoneout_h": (zoneout_h, states), "zoneout_c": (zoneout_c, units)},
     )
     a = _Arguments()
-    tensors = (weight_hh, scale_hh, weight_hr, scale_hr, bias_ih, bias_hh, peephole, norm_hh, norm_c, dropout_mask)
+    tensors = (
+        *_both(weight_hh),
+        scale_hh,
+        weight_hr,
+        scale_hr,
+        bias_ih,
+        bias_hh,
+        peephole,
+        norm_hh,
+        norm_c,
+        dropout_mask,
+    )
     native.extension().forward(
         a.layout(cell, "int8" if quantized else _TYPES[gates.dtype], batch_sizes, values, h_0, units),
         a.parameters((*tensors, zoneout_h, zoneout_c), numbers),
@@ -222,7 +231,7 @@ def recurrent_backward(
     normalized: Tensor,
     deviation: Tensor,
     output: Tensor,
-    weight_hh: Tensor,
+    weight_hh: Sequence[Tensor],
     weight_hr: Tensor | None,
     peephole: Tensor | None,
     norm_hh: Tensor | None,
@@ -239,7 +248,7 @@ def recurrent_backward(
     made = backward_made(_empty, cell, output, weight_hh, weight_hr, peephole, norm_hh, norm_c, h_0, c_0)
     directions, rows, states = h_0.shape
     values = output.shape[0]
-    units = weight_hh.shape[1] // GATES[cell]
+    units = weight_hh[0].shape[0] // GATES[cell]
     stored = output.dtype
     saved_shape = (values, directions, saved_width(cell) * units)
     normal_shape = (values, directions, GATES[cell] * units)
@@ -269,7 +278,7 @@ def recurrent_backward(
     )
     a = _Arguments()
     tensors = (
-        weight_hh,
+        *_both(weight_hh),
         None,
         weight_hr,
         None,
@@ -308,7 +317,7 @@ def backward_made(
     empty: Callable[..., Tensor],
     cell: str,
     output: Tensor,
-    weight_hh: Tensor,
+    weight_hh: Sequence[Tensor],
     weight_hr: Tensor | None,
     peephole: Tensor | None,
     norm_hh: Tensor | None,
@@ -319,7 +328,7 @@ def backward_made(
     """The uninitialised results of :func:`recurrent_backward`, made by `empty`."""
     directions, rows, states = h_0.shape
     values = output.shape[0]
-    width = weight_hh.shape[1]
+    width = weight_hh[0].shape[0]
     units = width // GATES[cell]
     projected = 0 if weight_hr is None else values
     return (
@@ -335,9 +344,18 @@ def backward_made(
     )
 
 
-def project(x: Tensor, weight: Tensor) -> Tensor:
-    """``x @ weight.T``, the product of PyTorch's, on memory of the pool."""
-    made = _empty(x, x.shape[0], weight.shape[0])
+def _both(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    return weights[0], weights[1] if len(weights) == 2 else None
+
+
+def project(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """``x @ weight.T`` for each weight side by side, products of PyTorch's, on memory of the pool."""
+    widths = [weight.shape[0] for weight in weights]
+    made = _empty(x, x.shape[0], sum(widths))
     # An exported program may call this with gradients enabled, which `out` forbids.
     with torch.no_grad():
-        return torch.mm(x, weight.t(), out=made)
+        if len(weights) == 1:
+            return torch.mm(x, weights[0].t(), out=made)
+        for weight, part in zip(weights, made.split(widths, dim=1), strict=True):
+            torch.mm(x, weight.t(), out=part)
+    return made

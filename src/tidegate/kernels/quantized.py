@@ -141,7 +141,7 @@ def quantized_recurrence(
         zone_c, rate_c = cpu.zoneout_parts(options.zoneout_c)
         scales_hr = [direction.scale_hr for direction in weights if direction.scale_hr is not None]
         output, h_n, c_n, *_ = torch.ops.tidegate.recurrent_forward(
-            *(cell, gates, cpu.stack_directions(whole, "weight_hh"), torch.stack([w.scale_hh for w in weights])),
+            *(cell, gates, [w.weight_hh for w in whole], torch.stack([w.scale_hh for w in weights])),
             *(cpu.stack_directions(whole, "weight_hr"), torch.stack(scales_hr) if scales_hr else None),
             *(cpu.stack_directions(whole, name) for name in ("bias_ih", "bias_hh", "peephole", "norm_hh", "norm_c")),
             *(h_0, c_0, options.recurrent_dropout, zone_h, zone_c, [rate_h, rate_c, options.eps]),
