@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tidegate.estimators.ranker import Ranker as Ranker
     from tidegate.estimators.sequence_tagger import SequenceTagger as SequenceTagger
     from tidegate.estimators.text_classifier import TextClassifier as TextClassifier
+    from tidegate.estimators.text_ensemble import TextEnsemble as TextEnsemble
     from tidegate.kernels.ragged import Ragged as Ragged
     from tidegate.kernels.ragged import pack as pack
     from tidegate.kernels.ragged import pad as pad
@@ -63,6 +64,7 @@ _HOMES = {
     "Ranker": "tidegate.estimators.ranker",
     "SequenceTagger": "tidegate.estimators.sequence_tagger",
     "TextClassifier": "tidegate.estimators.text_classifier",
+    "TextEnsemble": "tidegate.estimators.text_ensemble",
     "TimeDistributed": "tidegate.layers.time_distributed",
     "TransformerEncoder": "tidegate.layers.transformer",
     "from_keras": "tidegate.layers.keras_weights",
@@ -100,6 +102,7 @@ __all__ = [
     "RecurrentStack",
     "SequenceTagger",
     "TextClassifier",
+    "TextEnsemble",
     "TimeDistributed",
     "TransformerEncoder",
     "__version__",

@@ -70,6 +70,7 @@ def train(
     data_dir: DataDir = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, or with the latest.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that --out holds.")] = False,
+    members: Annotated[int, typer.Option(help="Models from seeds of their own, averaged, in one file.")] = 1,
     as_json: AsJson = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -89,6 +90,7 @@ def train(
             resume=resume,
             overwrite=overwrite,
             verbose=True if verbose else False if quiet else None,
+            members=members,
         )
         if as_json:
             terminal.print_json(terminal.training_json(run))

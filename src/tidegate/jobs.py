@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from tidegate.config import TABLES_ONLY, TAGGED_ONLY, Recipe, load_recipe
 from tidegate.data.bundled import PREFIX, bundled_path, load_reviews
 from tidegate.data.sources import align_labels, is_table, read_text_examples
-from tidegate.errors import DataError, TidegateError, require
+from tidegate.errors import DataError, RecipeError, TidegateError, require
 from tidegate.recipe_data import Splits, check_first_rows, data_notes, read_splits
 from tidegate.run_folder import MODEL_FILE, RECIPE_FILE, REPORT_FILE, prepare_run_folder, write_text
 from tidegate.run_steps import (
@@ -111,6 +111,7 @@ def train(
     overwrite: bool = False,
     verbose: bool | None = None,
     runs: str | Path = "runs",
+    members: int = 1,
 ) -> Training:
     """Train, judge and save the model of a recipe.
 
@@ -121,6 +122,7 @@ def train(
         overwrite: Whether a run that ``out`` already holds may be replaced.
         verbose: Whether to show progress, over what the recipe says.
         runs: Folder of the runs that have no ``out``.
+        members: Models that are trained from seeds of their own and averaged, in one file.
 
     Raises:
         RecipeError: A setting does not work on this machine.
@@ -134,6 +136,8 @@ def train(
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     task = _task(recipe)
+    if members != 1 and (members < 1 or recipe.task != "text-classification"):
+        raise RecipeError(f"--members must be 1 or more, of a recipe of the task text-classification; found {members}.")
     arguments = dict(recipe.arguments)
     if verbose is not None:
         arguments["verbose"] = verbose
@@ -151,9 +155,15 @@ def train(
     counts = ", ".join(f"{len(examples):,} {name}" for name, examples in splits.parts().items())
     _log.info("read %s %s; the run goes to %s", counts, task.unit, folder)
 
-    model = task.make(**arguments)
+    model = one = task.make(**arguments)
+    if members > 1:
+        from tidegate.estimators.text_ensemble import TextEnsemble
+
+        if resume and one.random_state is None:
+            one.set_params(random_state=load_recipe(folder / RECIPE_FILE, check_files=False).arguments["random_state"])
+        model = TextEnsemble(one, members=members)
     if not resume:
-        write_text(folder / RECIPE_FILE, resolved_recipe(recipe, model))
+        write_text(folder / RECIPE_FILE, resolved_recipe(recipe, one))
     interrupted = False
     with noted_warnings(notes):
         try:
@@ -168,7 +178,7 @@ def train(
             ) from None
     with finished_by_resuming(folder):
         model_file = model.save(folder / MODEL_FILE)
-        write_text(folder / RECIPE_FILE, resolved_recipe(recipe, model))
+        write_text(folder / RECIPE_FILE, resolved_recipe(recipe, one))
     history = getattr(model, "history_", [])  # of a model that learns in epochs
     best = history[model.best_epoch_ - 1] if history else {"validation_accuracy": model.validation_accuracy_}
     result = Training(
@@ -260,7 +270,8 @@ def _judge(
                 baseline = tfidf_baseline(splits.train, splits.test, tokenizer=tokenizer)
     elif output.baseline is not None:
         notes.append("there is no test part, so neither the model nor the baseline was tested")
-    for note in truncation_notes(model, lengths) if neural else strongest_notes(model):
+    own_notes = getattr(model, "notes", None)
+    for note in own_notes or (truncation_notes(model, lengths) if neural else strongest_notes(model)):
         _log.info(note)
         notes.append(note)
     timing["total"] = time.perf_counter() - started

@@ -35,7 +35,7 @@ def prepare_run_folder(name: str, out: str | Path | None, *, resume: bool, overw
     else:
         folder = Path(out)
     _check_writable(folder)
-    if (folder / MODEL_FILE).exists() or any((folder / CHECKPOINTS).glob("*.ckpt")):
+    if (folder / MODEL_FILE).exists() or _holds_checkpoints(folder, "*.ckpt"):
         if not overwrite:
             raise TidegateError(
                 f"{folder}: the folder already holds a run. Go on with it (--resume), replace it (--overwrite), or "
@@ -53,7 +53,7 @@ def _resumable_folder(name: str, out: str | Path | None, runs: Path) -> Path:
         parent = runs / name
         candidates = sorted(parent.iterdir(), reverse=True) if parent.is_dir() else []
     for folder in candidates:
-        if (folder / CHECKPOINTS / "last.ckpt").is_file():
+        if _holds_checkpoints(folder, "last.ckpt"):
             _check_writable(folder)
             return folder
     place = out if out is not None else runs / name
@@ -61,6 +61,11 @@ def _resumable_folder(name: str, out: str | Path | None, runs: Path) -> Path:
         f"{place}: there is no run to resume: expected {CHECKPOINTS}/last.ckpt, which a run writes after its first "
         "epoch. Train without --resume, or name the folder of a run with --out."
     )
+
+
+def _holds_checkpoints(folder: Path, name: str) -> bool:
+    """Whether a run left checkpoints: its own, or those of its pre-training or of its members below it."""
+    return any((folder / CHECKPOINTS).glob(name)) or any(folder.glob(f"*/{CHECKPOINTS}/{name}"))
 
 
 def _check_writable(folder: Path) -> None:

@@ -11,10 +11,12 @@ from tidegate.estimators.linear_text_classifier import LinearTextClassifier
 from tidegate.estimators.ranker import Ranker
 from tidegate.estimators.sequence_tagger import SequenceTagger
 from tidegate.estimators.text_classifier import TextClassifier
+from tidegate.estimators.text_ensemble import TextEnsemble
 
 __all__ = ["load"]
 
-_KINDS: dict[str, Any] = {kind.kind: kind for kind in (LinearTextClassifier, Ranker, SequenceTagger, TextClassifier)}
+_ESTIMATORS = (LinearTextClassifier, Ranker, SequenceTagger, TextClassifier, TextEnsemble)
+_KINDS: dict[str, Any] = {estimator.kind: estimator for estimator in _ESTIMATORS}
 
 
 def load(path: str | os.PathLike[str]) -> Any:

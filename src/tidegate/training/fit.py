@@ -91,7 +91,7 @@ def fit(
         every = [*([] if average is None else [average]), *callbacks, selection]
         if settings.verbose:
             every.append(Progress(settings.max_epochs, lambda: (selection.history[-1], selection.best_epoch)))
-        with _quiet(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with quiet_lightning(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             trainer = _trainer(settings, device, every, validated=validation is not None)
             try:
                 interrupted = _run(trainer, module, resume_from)
@@ -159,7 +159,7 @@ def _network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_lightning() -> Iterator[None]:
     """Lightning without its banners, tips and advice on workers; its errors still speak."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]

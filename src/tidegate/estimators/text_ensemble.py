@@ -1,0 +1,263 @@
+"""Several classifiers of texts as one: trained from seeds of their own, averaged, in one bundle, and distilled."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from tidegate.data.seeds import derive_seed
+from tidegate.deploy.bundle import Bundle, installed_versions, load_bundle, save_bundle
+from tidegate.errors import BundleError, DataError
+from tidegate.estimators.base import check_data, check_texts, resolve_seed, stratified_split
+from tidegate.estimators.text_classifier import TextClassifier
+
+__all__ = ["TextEnsemble"]
+
+_log = logging.getLogger(__name__)
+# A label that the ensemble gives a text with less probability than this is not taught to a student.
+_LEAST = 0.01
+
+
+class TextEnsemble(ClassifierMixin, BaseEstimator):
+    """Classifiers that differ in their seeds alone, and of which the mean probability counts.
+
+    All of them learn from the same texts and are judged on the same ones held out. For bags, boosting and stacks,
+    scikit-learn's own ``BaggingClassifier``, ``AdaBoostClassifier`` and ``StackingClassifier`` take a
+    :class:`TextClassifier`; what comes out of those is saved by pickle alone, a TextEnsemble in one bundle.
+
+    Args:
+        estimator: What each member is; None is ``TextClassifier()``.
+        members: How many.
+        random_state: The seed that the members' are derived from; None takes that of `estimator`.
+
+    Attributes:
+        members_: The fitted classifiers.
+        classes_: Labels in the order of the columns of ``predict_proba``.
+        validation_accuracy_: Of the mean of the members on the texts held out, or None.
+        member_accuracies_: Those of each by itself.
+        random_state_: The seed in use.
+        timing_: Seconds spent on ``train``.
+
+    Example:
+        >>> model = TextEnsemble(TextClassifier(max_epochs=5), members=3).fit(texts, labels)  # doctest: +SKIP
+        >>> student = model.distil(texts)  # doctest: +SKIP
+    """
+
+    kind: ClassVar[str] = "text-ensemble"
+    members_: list[TextClassifier]
+    classes_: np.ndarray
+
+    def __init__(self, estimator: TextClassifier | None = None, *, members: int = 5, random_state: Any = None) -> None:
+        self.estimator = estimator
+        self.members = members
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = True
+        return tags
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        validation_data: tuple[Any, ...] | None = None,
+        *,
+        run_folder: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        unlabelled: Any = None,
+    ) -> Self:
+        """Train every member; arguments as those of :meth:`TextClassifier.fit`.
+
+        Each keeps its checkpoints in ``member-1``, ``member-2`` ... of `run_folder`; with `resume`, members that are
+        finished are not trained again.
+
+        Raises:
+            ValueError: `members` is below 2, or an argument of the estimator is out of range.
+            DataError, TidegateError, KeyboardInterrupt: As of :meth:`TextClassifier.fit`.
+        """
+        if not isinstance(self.members, (int, np.integer)) or isinstance(self.members, bool) or self.members < 2:
+            raise ValueError(f"members must be a whole number of at least 2; found {self.members!r}")
+        member = TextClassifier() if self.estimator is None else self.estimator
+        given = member.random_state if self.random_state is None else self.random_state
+        random_state = resolve_seed(given)
+        started = time.perf_counter()
+        held: tuple[Any, ...] | None = validation_data
+        if held is None and member.validation_fraction > 0:
+            texts, labels, weights = check_data(X, y, sample_weight)
+            targets = np.unique(labels, return_inverse=True)[1]
+            rows, places = stratified_split(targets, member.validation_fraction, derive_seed(random_state, "split"))
+            if len(places):
+                held = ([texts[place] for place in places], labels[places])
+                held = held if weights is None else (*held, weights[places])
+                X, y = [texts[row] for row in rows], labels[rows]
+                sample_weight = None if weights is None else weights[rows]
+        trained: list[TextClassifier] = []
+        for number in range(1, int(self.members) + 1):
+            _log.info("member %d of %d", number, self.members)
+            model: Any = clone(member)
+            model.set_params(random_state=derive_seed(random_state, "member", number) % 2**31)
+            folder = None if run_folder is None else Path(run_folder) / f"member-{number}"
+            model.fit(X, y, sample_weight, held, run_folder=folder, resume=resume, unlabelled=unlabelled)
+            trained.append(model)
+        self.members_, self.classes_ = trained, trained[0].classes_
+        self.random_state_ = random_state
+        self.member_accuracies_: list[float] = []
+        self.validation_accuracy_: float | None = None
+        if held is not None:
+            weights = held[2] if len(held) == 3 else None
+            self.validation_accuracy_ = float(self.score(held[0], held[1], weights))
+            self.member_accuracies_ = [float(model.score(held[0], held[1], weights)) for model in trained]
+        self.timing_ = {"train": time.perf_counter() - started}
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """The members' mean probability of each class, ``[rows, classes]``, in the order of ``classes_``.
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+            DataError: X is not a column of texts.
+        """
+        check_is_fitted(self)
+        texts = check_texts(X)
+        return np.mean([model.predict_proba(texts) for model in self.members_], axis=0)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The label of the highest mean probability of each text, ``[rows]``."""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def distil(self, X: Any, student: TextClassifier | None = None, **fit: Any) -> TextClassifier:
+        """Teach one classifier what the members say of texts (Hinton et al. 2015): their labels are not asked for.
+
+        A text is learned once for each class that it may have, with its probability as the weight, which is the
+        cross-entropy with the members' distribution.
+
+        Args:
+            X: Texts, of which unlabelled ones do as well.
+            student: What learns; None is an estimator as the members are.
+            fit: Further arguments of :meth:`TextClassifier.fit`.
+
+        Raises:
+            DataError: X is not a column of texts, or is empty.
+        """
+        texts = check_texts(X)
+        if not texts:
+            raise DataError("X is empty: a student needs texts to learn from")
+        told = self.predict_proba(texts)
+        rows, classes = np.nonzero(told >= _LEAST)
+        model: Any = clone(self.members_[0] if student is None else student)
+        if student is None:
+            model.set_params(random_state=derive_seed(self.random_state_, "student") % 2**31)
+        return model.fit([texts[row] for row in rows], self.classes_[classes], told[rows, classes], **fit)
+
+    @property
+    def tokenizer(self) -> str:
+        """How the members cut texts."""
+        return str((TextClassifier() if self.estimator is None else self.estimator).tokenizer)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the members reach by themselves."""
+        if not self.member_accuracies_:
+            return [f"an ensemble of {len(self.members_)} members"]
+        listed = ", ".join(f"{accuracy:.4f}" for accuracy in self.member_accuracies_)
+        return [
+            f"an ensemble of {len(self.members_)} members: validation accuracy {self.validation_accuracy_:.4f}; "
+            f"the members alone {listed}"
+        ]
+
+    # --- the bundle
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write all members to one file, by convention ``NAME.tg``; ``tidegate.load`` gives the ensemble back.
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+            BundleError: The file cannot be written.
+        """
+        check_is_fitted(self)
+        parts = [model.to_bundle() for model in self.members_]
+        # Members that read the same texts have the same tokeniser, which is kept once.
+        tokenizers: list[dict[str, Any]] = []
+        places = []
+        for part in parts:
+            if part.tokenizer not in tokenizers:
+                tokenizers.append(part.tokenizer)
+            places.append(tokenizers.index(part.tokenizer))
+        weights = {
+            f"members.{number}.{name}": array
+            for number, part in enumerate(parts)
+            for name, array in part.weights.items()
+        }
+        own = {
+            "validation_accuracy": self.validation_accuracy_,
+            "member_accuracies": self.member_accuracies_,
+            "timing": self.timing_,
+        }
+        bundle = Bundle(
+            kind=self.kind,
+            config={"random_state": self.random_state_, "members": [part.config for part in parts]},
+            tokenizer={"tokenizers": tokenizers, "of_members": places},
+            labels=parts[0].labels,
+            metrics={**own, "members": [part.metrics for part in parts]},
+            weights=weights,
+            versions=installed_versions(),
+        )
+        return save_bundle(path, bundle)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """The fitted ensemble that :meth:`save` wrote.
+
+        Raises:
+            BundleError: The file is missing, damaged, or holds another kind of model.
+        """
+        return cls.from_bundle(load_bundle(path), path)
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle, path: str | os.PathLike[str]) -> Self:
+        """The fitted ensemble that a bundle describes; `path` names it in errors.
+
+        Raises:
+            BundleError: The bundle holds another kind of model, or its parts do not fit together.
+        """
+        if bundle.kind != cls.kind:
+            raise BundleError(f"{path}: expected a model of the kind {cls.kind}, found {bundle.kind!r}")
+        try:
+            trained = [cls._member(bundle, number, path) for number in range(len(bundle.config["members"]))]
+            model = cls(clone(trained[0]), members=len(trained), random_state=bundle.config["random_state"])
+            model.members_, model.classes_ = trained, trained[0].classes_
+            model.random_state_ = bundle.config["random_state"]
+            model.validation_accuracy_ = bundle.metrics["validation_accuracy"]
+            model.member_accuracies_ = bundle.metrics["member_accuracies"]
+            model.timing_ = bundle.metrics["timing"]
+        except (TypeError, KeyError, IndexError, AttributeError) as error:
+            raise BundleError(f"{path}: the parts of this ensemble do not fit together: {error!r}") from error
+        return model
+
+    @staticmethod
+    def _member(bundle: Bundle, number: int, path: str | os.PathLike[str]) -> TextClassifier:
+        prefix = f"members.{number}."
+        part = dataclasses.replace(
+            bundle,
+            kind=TextClassifier.kind,
+            config=bundle.config["members"][number],
+            tokenizer=bundle.tokenizer["tokenizers"][bundle.tokenizer["of_members"][number]],
+            metrics=bundle.metrics["members"][number],
+            weights={
+                name.removeprefix(prefix): array for name, array in bundle.weights.items() if name.startswith(prefix)
+            },
+        )
+        return TextClassifier.from_bundle(part, path)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.ensemble import AdaBoostClassifier
+
+import tidegate
+from estimators.contract import column
+from estimators.test_text_classifier import X, Y, make, reviews
+from tidegate import jobs
+from tidegate.config import load_recipe
+from tidegate.deploy.bundle import load_bundle, save_bundle
+from tidegate.errors import BundleError, DataError, RecipeError
+from tidegate.estimators.text_ensemble import TextEnsemble
+from tiny_reviews import write_tiny
+
+
+@pytest.fixture(scope="module")
+def fitted() -> TextEnsemble:
+    return TextEnsemble(make(max_epochs=3), members=3).fit(X, Y)
+
+
+def test_the_mean_of_members_that_differ_in_their_seeds_counts(fitted: TextEnsemble) -> None:
+    members = [model.predict_proba(X) for model in fitted.members_]
+    assert len(members) == 3
+    assert np.abs(members[0] - members[1]).max() > 1e-3
+    np.testing.assert_allclose(fitted.predict_proba(X), np.mean(members, axis=0))
+    assert fitted.predict(X).tolist() == fitted.classes_[np.mean(members, axis=0).argmax(1)].tolist()
+    texts, labels = reviews(60, seed=1)
+    assert fitted.score(texts, labels) > 0.9
+    again = TextEnsemble(make(max_epochs=3), members=3).fit(X, Y)
+    np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
+    assert clone(fitted).get_params()["members"] == 3
+
+
+def test_all_members_learn_from_the_same_texts_and_are_judged_on_the_same(fitted: TextEnsemble) -> None:
+    first, *others = fitted.members_
+    assert all(model.encoder_.vocabulary == first.encoder_.vocabulary for model in others)
+    assert [model.history_[model.best_epoch_ - 1]["validation_accuracy"] for model in fitted.members_] == pytest.approx(
+        fitted.member_accuracies_
+    )
+    held = reviews(20, seed=3)
+    given = TextEnsemble(make(max_epochs=1), members=2).fit(X, Y, validation_data=held)
+    assert given.validation_accuracy_ == pytest.approx(given.score(*held))
+    assert "2 members" in given.notes[0]
+
+
+def test_one_bundle_holds_the_members_and_one_tokeniser(fitted: TextEnsemble, tmp_path: Path) -> None:
+    path = fitted.save(tmp_path / "all.tg")
+    loaded = tidegate.load(path)
+    assert isinstance(loaded, TextEnsemble)
+    np.testing.assert_array_equal(loaded.predict_proba(X), fitted.predict_proba(X))
+    assert loaded.validation_accuracy_ == fitted.validation_accuracy_
+    bundle = load_bundle(path)
+    assert len(bundle.tokenizer["tokenizers"]) == 1
+    for changes in ({"config": {**bundle.config, "members": [{}] * 4}}, {"metrics": {}}, {"tokenizer": {}}):
+        bad = save_bundle(tmp_path / "bad.tg", dataclasses.replace(bundle, **changes))
+        with pytest.raises(BundleError, match=r"bad\.tg"):
+            tidegate.load(bad)
+
+
+def test_a_student_learns_what_the_members_say_without_labels(fitted: TextEnsemble) -> None:
+    texts, _ = reviews(120, seed=7)
+    student = fitted.distil(texts, make(max_epochs=8))
+    assert student.score(*reviews(60, seed=1)) > 0.9
+    told = fitted.predict_proba(texts)
+    assert np.abs(student.predict_proba(texts) - told).mean() < 0.25
+    assert type(fitted.distil(texts)).__name__ == "TextClassifier"
+    with pytest.raises(DataError, match="a student needs texts"):
+        fitted.distil([])
+
+
+def test_finished_members_are_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = TextEnsemble(make(max_epochs=2), members=2).fit(X, Y, run_folder=tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"member-1", "member-2"}
+    monkeypatch.setattr("tidegate.training.fit._run", None)
+    resumed = TextEnsemble(make(max_epochs=2), members=2).fit(X, Y, run_folder=tmp_path, resume=True)
+    np.testing.assert_array_equal(resumed.predict_proba(X), whole.predict_proba(X))
+
+
+def test_scikit_learns_boosting_takes_the_classifier() -> None:
+    boosted = AdaBoostClassifier(make(max_epochs=2), n_estimators=2, random_state=0).fit(column(X), Y)
+    assert boosted.score(column(X), Y) > 0.8
+
+
+@pytest.mark.parametrize("members", [1, 0, True, 2.5])
+def test_fewer_than_two_members_are_none(members: Any) -> None:
+    with pytest.raises(ValueError, match="members must be a whole number of at least 2"):
+        TextEnsemble(make(), members=members).fit(X, Y)
+
+
+def test_a_recipe_of_several_members_is_trained_judged_and_resumed(tmp_path: Path) -> None:
+    recipe = load_recipe(write_tiny(tmp_path), overrides=["training.random_state=null", "output.baseline=false"])
+    run = jobs.train(recipe, out=tmp_path / "run", members=2)
+    assert run.test is not None and run.test["accuracy"] > 0.9
+    assert any("an ensemble of 2 members: validation accuracy" in note for note in run.notes)
+    model = tidegate.load(run.model)
+    assert len(model.members_) == 2
+    assert load_recipe(run.folder / "recipe.yaml").arguments["hidden_size"] == 8
+    resumed = jobs.train(recipe, out=tmp_path / "run", members=2, resume=True)
+    assert resumed.test == run.test
+    assert jobs.evaluate(run.model, str(tmp_path / "test.csv")).metrics == run.test
+    with pytest.raises(RecipeError, match="--members must be 1 or more"):
+        jobs.train(recipe, out=tmp_path / "none", members=0)
+    assert not (tmp_path / "none").exists()
