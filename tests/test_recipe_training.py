@@ -46,3 +46,15 @@ def test_unlabelled_texts_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "more.csv").write_text("text\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"more\.csv: there are no rows"):
         jobs.train(load_recipe(recipe, overrides=keys), out=tmp_path / "run")
+
+
+def test_a_learning_rate_is_found_taken_and_drawn(tmp_path: Path) -> None:
+    recipe = load_recipe(write_tiny(tmp_path), overrides=["output.baseline=false", "training.max_epochs=1"])
+    run = jobs.train(recipe, out=tmp_path / "run", find_rate=True)
+    assert run.rate_search is not None and len(run.rate_search["rates"]) > 10
+    rate = load_recipe(tmp_path / "run" / "recipe.yaml").arguments["learning_rate"]
+    assert rate == pytest.approx(run.rate_search["suggestion"], rel=0.1)
+    assert any(f"finder suggests {rate:g}, which is taken (the recipe has 0.05)" in note for note in run.notes)
+    assert "Loss by learning rate" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    with pytest.raises(RecipeError, match="--find-lr looks before a new run"):
+        jobs.train(recipe, out=tmp_path / "run", find_rate=True, resume=True)

@@ -70,6 +70,9 @@ def train(
     data_dir: DataDir = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, or with the latest.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that --out holds.")] = False,
+    find_lr: Annotated[
+        bool, typer.Option("--find-lr", help="Look for a learning rate first, and take it; its plot is in the report.")
+    ] = False,
     members: Annotated[int, typer.Option(help="Models from seeds of their own, averaged, in one file.")] = 1,
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -91,6 +94,7 @@ def train(
             overwrite=overwrite,
             verbose=True if verbose else False if quiet else None,
             members=members,
+            find_rate=find_lr,
         )
         if as_json:
             terminal.print_json(terminal.training_json(run))

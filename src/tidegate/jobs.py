@@ -65,6 +65,7 @@ class Training:
         notes: Warnings and statements.
         seconds: Time the run took.
         interrupted: Whether Ctrl-C ended training; then only the model and the checkpoints are there.
+        rate_search: What the learning-rate finder saw, where it was asked.
     """
 
     folder: Path
@@ -80,6 +81,7 @@ class Training:
     notes: list[str]
     seconds: float
     interrupted: bool
+    rate_search: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ def train(
     verbose: bool | None = None,
     runs: str | Path = "runs",
     members: int = 1,
+    find_rate: bool = False,
 ) -> Training:
     """Train, judge and save the model of a recipe.
 
@@ -123,6 +126,7 @@ def train(
         verbose: Whether to show progress, over what the recipe says.
         runs: Folder of the runs that have no ``out``.
         members: Models that are trained from seeds of their own and averaged, in one file.
+        find_rate: Whether the learning rate is looked for first, and what is found goes over the recipe's.
 
     Raises:
         RecipeError: A setting does not work on this machine.
@@ -136,6 +140,11 @@ def train(
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     task = _task(recipe)
+    if find_rate and (resume or recipe.task != "text-classification"):
+        raise RecipeError(
+            "--find-lr looks before a new run of a recipe of the task text-classification; a run that is resumed keeps "
+            "its rate."
+        )
     if members != 1 and (members < 1 or recipe.task != "text-classification"):
         raise RecipeError(f"--members must be 1 or more, of a recipe of the task text-classification; found {members}.")
     arguments = dict(recipe.arguments)
@@ -155,13 +164,8 @@ def train(
     counts = ", ".join(f"{len(examples):,} {name}" for name, examples in splits.parts().items())
     _log.info("read %s %s; the run goes to %s", counts, task.unit, folder)
 
-    model = one = task.make(**arguments)
-    if members > 1:
-        from tidegate.estimators.text_ensemble import TextEnsemble
-
-        if resume and one.random_state is None:
-            one.set_params(random_state=load_recipe(folder / RECIPE_FILE, check_files=False).arguments["random_state"])
-        model = TextEnsemble(one, members=members)
+    one: Any = task.make(**arguments)
+    model = one if members == 1 else _ensemble(one, members, folder, resume)
     if not resume:
         write_text(folder / RECIPE_FILE, resolved_recipe(recipe, one))
     interrupted = False
@@ -195,11 +199,20 @@ def train(
         notes=notes,
         seconds=time.perf_counter() - started,
         interrupted=interrupted,
+        rate_search=None if found is None else vars(found),
     )
     if interrupted:
         return result
     with finished_by_resuming(folder):
         return task.judge(recipe, model, splits, result, timing, started)
+
+
+def _ensemble(one: Any, members: int, folder: Path, resume: bool) -> Any:
+    from tidegate.estimators.text_ensemble import TextEnsemble
+
+    if resume and one.random_state is None:
+        one.set_params(random_state=load_recipe(folder / RECIPE_FILE, check_files=False).arguments["random_state"])
+    return TextEnsemble(one, members=members)
 
 
 def _task(recipe: Recipe) -> Task:
@@ -289,6 +302,7 @@ def _judge(
         timing=timing,
         environment=describe_environment().summary(),
         notes=notes,
+        rate_search=run.rate_search,
     )
     report = write_report(run.folder, facts) if output.report else None
     if report is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -21,8 +21,14 @@ from tidegate.estimators.base import (
     resolve_class_weight,
     stratified_split,
 )
+from tidegate.estimators.neural import FitPlan
 from tidegate.estimators.text_network import NETWORK, Rows, TextNetworkEstimator
 from tidegate.heads.classify import SequenceClassifier
+from tidegate.heads.sequence import SequenceNetwork
+from tidegate.training.batches import EncodedBatches
+
+if TYPE_CHECKING:
+    from tidegate.training.rate_finder import FoundRate
 
 __all__ = ["TextClassifier"]
 
@@ -247,6 +253,36 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
             KeyboardInterrupt: Ctrl-C; where an epoch was finished, the estimator is fitted with the best one so far.
         """
         plan = self._plan(run_folder, resume)
+        more = check_texts(unlabelled) if unlabelled is not None else ()
+        self._learn(plan, X, y, sample_weight, validation_data, unlabelled=more, callbacks=callbacks)
+        return self
+
+    def find_learning_rate(self, X: Any, y: Any, sample_weight: Any = None, *, steps: int = 100) -> FoundRate:
+        """The loss of a network like the one that `fit` would train while its learning rate rises; trains nothing.
+
+        Args:
+            X: Texts.
+            y: Labels.
+            sample_weight: Weights of the texts.
+            steps: Batches to look at.
+
+        Raises:
+            DataError, ValueError: As of `fit`.
+            TidegateError: The loss never fell.
+        """
+        from tidegate.training.rate_finder import find_learning_rate
+
+        plan, found = self._plan(None, False), []
+
+        def look(network: SequenceNetwork, batches: EncodedBatches) -> None:
+            found.append(find_learning_rate(network, batches, plan.settings, steps=steps))
+
+        self._learn(plan, X, y, sample_weight, None, instead=look)
+        return found[0]
+
+    def _learn(
+        self, plan: FitPlan, X: Any, y: Any, sample_weight: Any, validation_data: tuple[Any, ...] | None, **options: Any
+    ) -> None:
         texts, labels, weights = check_data(X, y, sample_weight)
         classes, targets = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
@@ -263,10 +299,8 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
             build=lambda num_tokens, size: self._build(num_tokens, len(classes), size),
             fitted={"classes_": classes},
             factors=None if factors is None else factors[targets],
-            unlabelled=check_texts(unlabelled) if unlabelled is not None else (),
-            callbacks=callbacks,
+            **options,
         )
-        return self
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable label of each text, ``[rows]``."""

@@ -237,7 +237,8 @@ class TextEnsemble(ClassifierMixin, BaseEstimator):
             raise BundleError(f"{path}: expected a model of the kind {cls.kind}, found {bundle.kind!r}")
         try:
             trained = [cls._member(bundle, number, path) for number in range(len(bundle.config["members"]))]
-            model = cls(clone(trained[0]), members=len(trained), random_state=bundle.config["random_state"])
+            first: Any = clone(trained[0])
+            model = cls(first, members=len(trained), random_state=bundle.config["random_state"])
             model.members_, model.classes_ = trained, trained[0].classes_
             model.random_state_ = bundle.config["random_state"]
             model.validation_accuracy_ = bundle.metrics["validation_accuracy"]

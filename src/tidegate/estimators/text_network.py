@@ -95,6 +95,7 @@ class TextNetworkEstimator(NeuralEstimator):
         factors: np.ndarray | None = None,
         unlabelled: Sequence[str] = (),
         callbacks: Sequence[Callback] = (),
+        instead: Callable[[SequenceNetwork, EncodedBatches], None] | None = None,
     ) -> None:
         """Learn from rows.
 
@@ -108,6 +109,7 @@ class TextNetworkEstimator(NeuralEstimator):
             factors: By what the weights of `rows` are multiplied in learning, not in validation.
             unlabelled: Further texts for the vocabulary and for pre-training.
             callbacks: The user's own.
+            instead: Called with the network and its batches in place of all training.
         """
         check_choice("embedding_init", self.embedding_init, EMBEDDING_INITS)
         check_vector_arguments(self)
@@ -154,6 +156,9 @@ class TextNetworkEstimator(NeuralEstimator):
         parts.append(((), np.empty(0), None) if held is None else (held.texts, held.targets, held.weights))
         if unlabelled:
             parts.append((unlabelled, np.empty(0), None))
+        if instead is not None:
+            instead(network.to(plan.device), batches)
+            return
         digest = data_digest(parts)
         self._pretrain(plan, network, encoded, extra, digest)
         self._train(

@@ -50,6 +50,7 @@ class RunFacts:
             the top of the report.
         environment: versions, processor, threads and the like.
         notes: warnings and statements, such as how many texts were truncated.
+        rate_search: of the learning-rate finder ``rates``, ``losses`` and ``suggestion``, where it was asked.
     """
 
     title: str
@@ -65,6 +66,7 @@ class RunFacts:
     timing: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    rate_search: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

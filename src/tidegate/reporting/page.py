@@ -51,6 +51,7 @@ def render_page(facts: RunFacts) -> str:
         f'<header><p class="kind">tidegate training report</p><h1>{_text(facts.title)}</h1></header>',
         *judged,
         _section("Learning curves", _curves(facts)),
+        _section("Learning rate", _rates(facts)),
         _section("Data", _counts(facts), _lengths(facts)),
         _section("Recipe", _recipe(facts)),
         _section("Timing", _timing(facts)),
@@ -210,6 +211,14 @@ def _curves(facts: RunFacts) -> str:
     table = _table(("epoch", *(columns[key][0] for key in kept)), rows, marked)
     grid = f'<div class="grid two">{figures}</div>' if figures else ""
     return f"{grid}<details><summary>Every epoch in figures</summary>{_card(table)}</details>"
+
+
+def _rates(facts: RunFacts) -> str:
+    found = facts.rate_search
+    if not found:
+        return ""
+    drawing = plots.learning_rate_curve(found["rates"], found["losses"], found["suggestion"])
+    return _figure(drawing, f"The finder suggests {found['suggestion']:.2e}, where the loss falls fastest.")
 
 
 def _counts(facts: RunFacts) -> str:

@@ -31,7 +31,7 @@ from tidegate.training.progress import Progress
 from tidegate.training.selection import Selection
 from tidegate.training.settings import BatchSource, FitResult, FitSettings, Trainable
 
-__all__ = ["BatchSource", "FitResult", "FitSettings", "Trainable", "fit"]
+__all__ = ["BatchSource", "FitResult", "FitSettings", "Trainable", "fit", "quiet_lightning"]
 
 _log = logging.getLogger(__name__)
 

@@ -68,6 +68,7 @@ class NetworkModule(lightning.LightningModule):
         super().__init__()
         self.network = network
         self.settings = settings
+        self.learning_rate = settings.learning_rate  # where Lightning's finder looks for it
         self.train_source, self.validation_source = train, validation
         self.train_sums: Tensor | None = None
         self.validation_sums: dict[str, Tensor] = {}

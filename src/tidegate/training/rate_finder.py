@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
+import io
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,11 +75,11 @@ def find_learning_rate(
         average_trigger=None,
     )
     module = NetworkModule(copy.deepcopy(network), train, None, plain)
-    module.learning_rate = settings.learning_rate  # pyright: ignore[reportAttributeAccessIssue]
     device = torch.device(settings.device)
     with (
         tempfile.TemporaryDirectory() as folder,
         quiet_lightning(),
+        contextlib.redirect_stderr(io.StringIO()),  # where Lightning draws a bar
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
     ):
         trainer = lightning.Trainer(
