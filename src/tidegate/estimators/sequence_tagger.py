@@ -54,6 +54,7 @@ _MODEL = (
     "dropout",
     "embedding_dropout",
     "word_dropout",
+    "recurrent_dropout",
 )
 _EMBEDDING_SIZE = 100
 _log = logging.getLogger(__name__)
@@ -94,18 +95,28 @@ class SequenceTagger(TagPredictions):
         dropout: Rate after the encoder, one mask a sentence, and between recurrent layers.
         embedding_dropout: Rate before the encoder, one mask a sentence.
         word_dropout: Rate at which words become the unknown one.
+        recurrent_dropout: Rate on the states where they enter the recurrent weights, one mask a sentence.
         window: Most tokens that prediction reads at once; longer sentences are read in overlapping pieces. None reads
             all whole.
-        learning_rate: Step size of AdamW.
-        weight_decay: Decoupled weight decay of AdamW.
-        batch_size: Sentences a step.
+        learning_rate: Step size; the highest one, where a schedule changes it.
+        weight_decay: Of AdamW decoupled, of the others an L2 penalty in the gradient.
+        optimizer: ``"adamw"``, ``"adam"``, ``"sgd"``, ``"asgd"``, ``"rmsprop"`` or ``"adagrad"``.
+        momentum: Of SGD and RMSprop; None is none.
+        schedule: Course of the learning rate (`training/schedules.py`).
+        warmup_epochs: Epochs over which it rises from a thousandth.
+        decay_factor: What ``"step"`` (None is 0.1) and ``"plateau"`` (0.5) multiply it by.
+        decay_epochs: After how many epochs, or how many without improvement; None is 1 and 2.
+        batch_size: Sentences a batch.
+        accumulate: Batches a step of the optimiser.
         max_epochs: Epochs at most.
         patience: Epochs without a better `monitor` before training stops.
         monitor: ``"f1"`` of segments (of tokens, where tags mark none), ``"accuracy"`` of tokens, or ``"loss"``; the
             best epoch on validation data is kept.
         validation_fraction: Share of the sentences set aside for validation when none are given.
         gradient_clip: Largest norm of the gradient, or None.
+        gradient_clip_value: Largest absolute value of its entries, or None; clipped before the norm.
         ema_decay: Decay of a moving average of the weights, which is then judged and kept; None averages nothing.
+        precision: ``"float32"``, ``"bfloat16"``, or on a GPU ``"float16"``.
         random_state: Seed of every draw; None draws one.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         verbose: Whether to show progress; None does so on a terminal.
@@ -156,16 +167,26 @@ class SequenceTagger(TagPredictions):
         dropout: float = 0.5,
         embedding_dropout: float = 0.3,
         word_dropout: float = 0.02,
+        recurrent_dropout: float = 0.0,
         window: int | None = 1024,
         learning_rate: float = 2e-3,
         weight_decay: float = 0.01,
+        optimizer: str = "adamw",
+        momentum: float | None = None,
+        schedule: str = "constant",
+        warmup_epochs: float = 0.0,
+        decay_factor: float | None = None,
+        decay_epochs: int | None = None,
         batch_size: int = 16,
+        accumulate: int = 1,
         max_epochs: int = 30,
         patience: int = 6,
         monitor: str = "f1",
         validation_fraction: float = 0.1,
         gradient_clip: float | None = 5.0,
+        gradient_clip_value: float | None = None,
         ema_decay: float | None = None,
+        precision: str = "float32",
         random_state: Any = None,
         device: str = "auto",
         verbose: bool | None = None,
@@ -194,16 +215,26 @@ class SequenceTagger(TagPredictions):
         self.dropout = dropout
         self.embedding_dropout = embedding_dropout
         self.word_dropout = word_dropout
+        self.recurrent_dropout = recurrent_dropout
         self.window = window
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.optimizer = optimizer
+        self.momentum = momentum
+        self.schedule = schedule
+        self.warmup_epochs = warmup_epochs
+        self.decay_factor = decay_factor
+        self.decay_epochs = decay_epochs
         self.batch_size = batch_size
+        self.accumulate = accumulate
         self.max_epochs = max_epochs
         self.patience = patience
         self.monitor = monitor
         self.validation_fraction = validation_fraction
         self.gradient_clip = gradient_clip
+        self.gradient_clip_value = gradient_clip_value
         self.ema_decay = ema_decay
+        self.precision = precision
         self.random_state = random_state
         self.device = device
         self.verbose = verbose

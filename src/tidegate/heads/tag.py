@@ -174,6 +174,7 @@ class TaggingNetwork(nn.Module):
         dropout: After the stack, one mask a sentence, and between its layers.
         embedding_dropout: Before the stack, one mask a sentence.
         word_dropout: Of whole words, which become the unknown one.
+        recurrent_dropout: Of the states where they enter the recurrent weights, one mask a sentence.
         masks: Which tags may follow one another, be first and be last; None for all.
         segments: By which validation counts segments; None where tags mark none.
     """
@@ -201,6 +202,7 @@ class TaggingNetwork(nn.Module):
         dropout: float,
         embedding_dropout: float,
         word_dropout: float,
+        recurrent_dropout: float = 0.0,
         masks: tuple[Tensor, Tensor, Tensor] | None = None,
         segments: Segments | None = None,
     ) -> None:
@@ -219,7 +221,9 @@ class TaggingNetwork(nn.Module):
         size = embedding_size + num_cases
         size += 0 if self.characters is None else char_hidden_size
         size += 0 if self.bigrams is None else bigram_embedding_size
-        self.encoder = RecurrentStack(cell, size, hidden_size, num_layers, bidirectional, dropout)
+        self.encoder = RecurrentStack(
+            cell, size, hidden_size, num_layers, bidirectional, dropout, recurrent_dropout=recurrent_dropout
+        )
         self.head = TaggingHead(self.encoder.output_size, num_tags, output_layer, masks)
         self.attention, self.intents = None, None
         if num_intents:
