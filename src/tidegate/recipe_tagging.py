@@ -95,7 +95,7 @@ class TaggingTraining(TypedDict, total=False):
     accumulate: Count
     max_epochs: Count
     patience: Count
-    monitor: Literal["f1", "accuracy", "loss"]
+    monitor: Literal["f1", "accuracy", "sentence_accuracy", "intent_accuracy", "loss"]
     validation_fraction: Rate
     gradient_clip: Annotated[float, Field(gt=0)] | None
     gradient_clip_value: Annotated[float, Field(gt=0)] | None

@@ -112,11 +112,12 @@ def test_predictions_are_in_the_scheme_of_the_data(fitted: SequenceTagger, schem
 
 
 COMMON: list[dict[str, Any]] = [
-    {"cell": "lstm", "num_layers": 2, "output_layer": "softmax", "recurrent_dropout": 0.1},
+    {"cell": "lstm", "output_layer": "softmax", "recurrent_dropout": 0.1, "max_epochs": 8},
     {"char_encoder": None, "case_features": False, "bigram_embedding_size": 4, "window": None, "monitor": "accuracy"},
 ]
 RARER: list[dict[str, Any]] = [
     {"cell": "gru-blstm"},
+    {"num_layers": 2, "monitor": "sentence_accuracy"},
     {"bidirectional": False},
     {"char_encoder": "gru"},
     {"model_scheme": "bio"},
@@ -374,7 +375,8 @@ def test_other_things_that_do_not_fit():
         ({"char_encoder": "cnnn"}, "Did you mean 'cnn'"),
         ({"window": 3}, "window must be a whole number of at least 4"),
         ({"extra_words": -1}, "extra_words must be a whole number of at least 0"),
-        ({"monitor": "f2"}, "monitor must be f1 or accuracy or loss"),
+        ({"monitor": "f2"}, "monitor must be f1 or accuracy or sentence_accuracy"),
+        ({"monitor": "intent_accuracy"}, "needs intents"),
         ({"cell": "grv"}, "Did you mean 'gru'"),
     ],
 )

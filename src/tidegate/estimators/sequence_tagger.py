@@ -110,8 +110,9 @@ class SequenceTagger(TagPredictions):
         accumulate: Batches a step of the optimiser.
         max_epochs: Epochs at most.
         patience: Epochs without a better `monitor` before training stops.
-        monitor: ``"f1"`` of segments (of tokens, where tags mark none), ``"accuracy"`` of tokens, or ``"loss"``; the
-            best epoch on validation data is kept.
+        monitor: What chooses the epoch on validation data: ``"f1"`` of segments (of tokens, where tags mark none),
+            ``"accuracy"`` of tokens, ``"sentence_accuracy"`` (all tags and the intent right), ``"intent_accuracy"`` or
+            ``"loss"``.
         validation_fraction: Share of the sentences set aside for validation when none are given.
         gradient_clip: Largest norm of the gradient, or None.
         gradient_clip_value: Largest absolute value of its entries, or None; clipped before the norm.
@@ -138,7 +139,7 @@ class SequenceTagger(TagPredictions):
     """
 
     kind: ClassVar[str] = "sequence-tagger"
-    monitors: ClassVar[tuple[str, ...]] = ("f1", "accuracy", "loss")
+    monitors: ClassVar[tuple[str, ...]] = ("f1", "accuracy", "sentence_accuracy", "intent_accuracy", "loss")
 
     def __init__(
         self,
@@ -273,6 +274,8 @@ class SequenceTagger(TagPredictions):
         sentences = check_sentences(X)
         tags = check_tags(y, sentences)
         labels = None if intents is None else check_intents(intents, len(sentences))
+        if labels is None and self.monitor == "intent_accuracy":
+            raise ValueError('monitor="intent_accuracy" needs intents; pass them to fit, or choose another')
         weights = check_sample_weight(sample_weight, len(sentences))
         scheme = recognise_scheme(tags) if self.tag_scheme == "auto" else self.tag_scheme
         tags, dropped, illegal = legal_tags(tags, scheme, self.illegal_tags)

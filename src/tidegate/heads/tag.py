@@ -273,7 +273,8 @@ class TaggingNetwork(nn.Module):
 
         A tag that the model has not counts as an error, and its sentence not in the loss. ``f1`` is twice the right
         segments over all that are there and all that were found; where tags mark none, each token is one.
-        ``intent_accuracy`` is there where intents are learned.
+        ``intent_accuracy`` is there where intents are learned. ``sentence_accuracy`` is the share of the sentences
+        whose tags are all right, and the intent too.
         """
         emissions, logits = self(batch)
         targets, weights = _targets(batch), _weights(batch, emissions)
@@ -296,9 +297,13 @@ class TaggingNetwork(nn.Module):
             each = torch.repeat_interleave(weights, lengths, output_size=targets.shape[0])
             both = (each * ((there == found) & (there >= 0))).sum()
             measured["f1"] = (2 * both, (each * (there >= 0)).sum() + (each * (found >= 0)).sum())
+        wrong = weights.new_zeros(batch.ragged.num_rows).index_add(0, batch.ragged.row_of, 1 - right)
+        whole = wrong == 0
         if logits is not None and batch.intents is not None:
-            hits = (logits.argmax(-1) == batch.intents).to(weights.dtype)
+            hits = logits.argmax(-1) == batch.intents
             measured["intent_accuracy"] = ((hits * weights).sum(), weights.sum())
+            whole = whole & hits
+        measured["sentence_accuracy"] = ((whole * weights).sum(), weights.sum())
         return measured
 
     def _loss(
