@@ -45,7 +45,7 @@ class TaggingText(TypedDict, total=False):
     """How tokens and tags are read."""
 
     __pydantic_config__ = STRICT  # pyright: ignore[reportGeneralTypeIssues]
-    tokenizer: Literal["words", "characters"]
+    tokenizer: Literal["words", "characters", "blanks"]
     lowercase: bool
     replace_digits: bool
     max_vocabulary: Count

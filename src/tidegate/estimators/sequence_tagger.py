@@ -68,7 +68,7 @@ class SequenceTagger(TagPredictions):
     (Huang et al. 2015; Lample et al. 2016; Ma & Hovy 2016). With intents, a second output labels the sentence.
 
     Args:
-        tokenizer: How raw text is cut in :meth:`extract`: ``"words"`` or ``"characters"``.
+        tokenizer: How :meth:`extract` cuts raw text: ``"words"``, ``"characters"``, or at its ``"blanks"`` alone.
         lowercase: Whether words are looked up without their capitals, which characters and cases still tell.
         replace_digits: Whether words are looked up with 0 for every digit.
         max_vocabulary: Most words that have a vector of their own.
