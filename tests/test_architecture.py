@@ -31,6 +31,7 @@ MAY_IMPORT = {
 COMMON = {"_native", "errors", "native", "environment", "__version__"}
 UPPER = {
     "cli",
+    "cli_fill_mask",
     "cli_search",
     "cli_session",
     "cli_vectors",

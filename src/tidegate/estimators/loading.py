@@ -7,6 +7,7 @@ from typing import Any
 
 from tidegate.deploy.bundle import load_bundle
 from tidegate.errors import BundleError
+from tidegate.estimators.contextual_text_classifier import ContextualTextClassifier
 from tidegate.estimators.linear_text_classifier import LinearTextClassifier
 from tidegate.estimators.ranker import Ranker
 from tidegate.estimators.sequence_tagger import SequenceTagger
@@ -14,7 +15,9 @@ from tidegate.estimators.text_classifier import TextClassifier
 
 __all__ = ["load"]
 
-_KINDS: dict[str, Any] = {kind.kind: kind for kind in (LinearTextClassifier, Ranker, SequenceTagger, TextClassifier)}
+_KINDS: dict[str, Any] = {
+    kind.kind: kind for kind in (ContextualTextClassifier, LinearTextClassifier, Ranker, SequenceTagger, TextClassifier)
+}
 
 
 def load(path: str | os.PathLike[str]) -> Any:
