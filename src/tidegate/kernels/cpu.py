@@ -358,14 +358,19 @@ def _sum_of_products(
     dtype: torch.dtype, a: Tensor, b: Tensor, mean: Tensor | None = None, inverse_deviation: Tensor | None = None
 ) -> Tensor:
     """``(a * b).sum(0)``, or with `b` normalised by row: some rows at a time, so that products stay in the cache."""
-    rows = a.shape[0] if torch.compiler.is_compiling() else _CACHED_ROWS
-    total = a.new_zeros(a.shape[1], dtype=dtype)
-    for first in range(0, a.shape[0], rows):
-        stretch = slice(first, first + rows)
-        factor = b[stretch]
+
+    def part(rows: slice) -> Tensor:
+        factor = b[rows]
         if mean is not None and inverse_deviation is not None:
-            factor = (factor.to(mean.dtype) - mean[stretch]) * inverse_deviation[stretch]
-        total = total + (factor * a[stretch]).sum(0, dtype=dtype)
+            factor = (factor.to(mean.dtype) - mean[rows]) * inverse_deviation[rows]
+        return (factor * a[rows]).sum(0, dtype=dtype)
+
+    # A compiled program makes no product in memory, and may not know how many rows there are.
+    if torch.compiler.is_compiling():
+        return part(slice(None))
+    total = a.new_zeros(a.shape[1], dtype=dtype)
+    for first in range(0, a.shape[0], _CACHED_ROWS):
+        total = total + part(slice(first, first + _CACHED_ROWS))
     return total
 
 
