@@ -2,6 +2,8 @@
 
 python benchmarks/features.py --data-dir DIR [--sets reviews_en sst2 ...] [--only "BiGRU: GloVe" ...] [--seeds 0 1 2]
 python benchmarks/features.py --page            writes docs/features.md from benchmarks/results/features.json
+python benchmarks/features.py --add-vectors NAME FILE --add-search NAME FILE
+    puts what `tidegate vectors evaluate --json` and `tidegate search evaluate --json` wrote into the record
 
 Each result is written as soon as it is there, and what the file holds already is not run again; --again runs it anew.
 Models are chosen on the validation part; the test part is read once a run. Data that do not ship are read from the
@@ -195,9 +197,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--again", action="store_true", help="run what the file holds already")
     parser.add_argument("--page", action="store_true", help="write docs/features.md")
+    parser.add_argument("--add-vectors", nargs=2, action="append", default=[], metavar=("NAME", "FILE"))
+    parser.add_argument("--add-search", nargs=2, action="append", default=[], metavar=("NAME", "FILE"))
     parser.add_argument("--json", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     record = json.loads(arguments.json.read_text(encoding="utf-8")) if arguments.json.is_file() else {"results": {}}
+    for kind, added in (("vectors", arguments.add_vectors), ("search", arguments.add_search)):
+        for name, file in added:
+            record.setdefault(kind, {})[name] = json.loads(Path(file).read_text(encoding="utf-8"))
+    if arguments.add_vectors or arguments.add_search:
+        write_json(arguments.json, record)
+        return
     if arguments.page:
         PAGE.write_text(page(record), encoding="utf-8")
         return
@@ -257,7 +267,46 @@ def page(record: dict[str, Any]) -> str:
                 f"| {title} | {statistics.mean(accuracies):.4f}{spread} | {len(found)} "
                 f"| {means[0]:.1f} | {means[1]:.1f} | {means[2]:.2f} |"
             )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_vectors(record.get("vectors", {})), *_search(record.get("search", {}))]) + "\n"
+
+
+def _vectors(found: dict[str, Any]) -> list[str]:
+    if not found:
+        return []
+    lines = [
+        "",
+        "## Word vectors",
+        "",
+        "Each row is `tidegate vectors evaluate FILE --similarity wordsim353.tsv --similarity simlex999.tsv",
+        "--analogies questions-words.txt.gz --json`: Spearman, and the share of right analogies among the",
+        "30,000 most frequent words. The trained ones are of 40 MB of Wikipedia (6.8 million words), 100 numbers each.",
+        "",
+        "| vectors | WordSim-353 | SimLex-999 | semantic | syntactic | total |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, scores in found.items():
+        pairs = [scores[file]["spearman"] for file in ("wordsim353.tsv", "simlex999.tsv")]
+        shares = [scores["questions-words.txt.gz"][kind]["accuracy"] for kind in ("semantic", "syntactic", "total")]
+        lines.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in (*pairs, *shares)) + " |")
+    return lines
+
+
+def _search(found: dict[str, Any]) -> list[str]:
+    if not found:
+        return []
+    lines = [
+        "",
+        "## Search",
+        "",
+        "Each row is `tidegate search evaluate INDEX QUERIES JUDGMENTS --json`, of a ranker with `--ranker MODEL`.",
+        "",
+        "| search | queries | nDCG@10 | MAP | recall@100 | MRR |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, scores in found.items():
+        values = (scores[key] for key in ("ndcg_at_10", "map", "recall_at_100", "mrr"))
+        lines.append(f"| {name} | {scores['queries']} | " + " | ".join(f"{value:.4f}" for value in values) + " |")
+    return lines
 
 
 if __name__ == "__main__":
