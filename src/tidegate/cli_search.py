@@ -13,7 +13,7 @@ from tidegate.cli_session import AsJson, Debug, Quiet, Verbose, session
 
 app = typer.Typer(
     help="Full-text search by BM25: index documents, query the index, judge it.",
-    epilog="Start here: tidegate search build documents.jsonl --out documents.index",
+    epilog="Example: tidegate search build documents.jsonl --out documents.index",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -108,9 +108,7 @@ def query_command(
                 terminal.print_line(console, f"     {score:8.4f}  from {term}")
 
 
-@app.command(
-    "evaluate", epilog="Example: tidegate search evaluate papers.index queries.jsonl qrels.tsv, or with --by-place"
-)
+@app.command("evaluate", epilog="Example: tidegate search evaluate papers.index queries.jsonl qrels.tsv")
 def evaluate_command(
     index: IndexFolder,
     queries: Annotated[
