@@ -31,6 +31,7 @@ MAY_IMPORT = {
 COMMON = {"_native", "errors", "native", "environment", "__version__"}
 UPPER = {
     "cli",
+    "cli_fill_mask",
     "cli_search",
     "cli_session",
     "cli_vectors",
@@ -52,6 +53,7 @@ UPPER = {
     "recipes",
     "augment_jobs",
     "cli_training",
+    "text_lines",
     "tune_jobs",
     "tune_space",
 }

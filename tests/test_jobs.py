@@ -17,6 +17,7 @@ from tidegate.data.encoder import TextEncoder
 from tidegate.deploy.bundle import load_bundle
 from tidegate.errors import BundleError, DataError, RecipeError, TidegateError
 from tidegate.estimators.text_classifier import TextClassifier
+from tidegate.text_lines import text_batches
 from tiny_reviews import rows, write_csv, write_tiny
 
 
@@ -393,7 +394,7 @@ class Chunks(io.RawIOBase):
 
 def test_lines_are_given_as_soon_as_they_are_there():
     stream = Chunks(b"one\ntwo\nthr", b"ee\n", b"four")
-    batches = jobs.text_batches(stream)  # pyright: ignore[reportArgumentType]
+    batches = text_batches(stream)  # pyright: ignore[reportArgumentType]
     assert next(batches) == ["one", "two"]
     assert stream.reads == 1
     assert next(batches) == ["three"]
@@ -415,14 +416,14 @@ def test_lines_are_given_as_soon_as_they_are_there():
     ],
 )
 def test_every_kind_of_line_is_read(data: bytes, lines: list[str]):
-    assert [line for batch in jobs.text_batches(io.BytesIO(data)) for line in batch] == lines
+    assert [line for batch in text_batches(io.BytesIO(data)) for line in batch] == lines
 
 
 def test_batches_are_bounded_and_a_character_may_span_reads():
-    sizes = [len(batch) for batch in jobs.text_batches(io.BytesIO(b"a\n" * 1000), most=300)]
+    sizes = [len(batch) for batch in text_batches(io.BytesIO(b"a\n" * 1000), most=300)]
     assert sizes == [300, 300, 300, 100]
     stream = Chunks("坏".encode()[:2], "坏".encode()[2:] + b"\n")
-    assert list(jobs.text_batches(stream)) == [["坏"]]  # pyright: ignore[reportArgumentType]
+    assert list(text_batches(stream)) == [["坏"]]  # pyright: ignore[reportArgumentType]
 
 
 # --- validate

@@ -112,6 +112,17 @@ def test_an_unseen_tag_at_evaluation_is_reported_and_counts_as_an_error(run: job
     )
 
 
+def test_illegal_tags_are_reported_with_their_line(folder: Path):
+    text = (folder / "train.conll").read_text(encoding="utf-8")
+    (folder / "illegal.conll").write_text(text + "\nmet I-LOC\n", encoding="utf-8")
+    line = len(text.splitlines()) + 2
+    recipe = load_recipe(folder / "tiny.yaml", overrides=["data.train=illegal.conll", "training.max_epochs=1"])
+    notes = jobs.train(recipe, out=folder / "illegal").notes
+    expected = f"1 of 151 train sentences have tags that BIO does not allow (the first: illegal.conll:{line})"
+    assert expected in notes
+    assert any("they were read as conlleval reads them" in note for note in notes)
+
+
 def test_predict_prints_entities_with_their_places(run: jobs.Training):
     text = "\tZoë went to New  York. "
     (line,) = call("predict", str(run.model), "--json", stdin=text + "\n").splitlines()

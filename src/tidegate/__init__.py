@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tidegate.data.tag_schemes import transition_masks as transition_masks
+    from tidegate.estimators.contextual_text_classifier import ContextualTextClassifier as ContextualTextClassifier
     from tidegate.estimators.linear_text_classifier import LinearTextClassifier as LinearTextClassifier
     from tidegate.estimators.loading import load as load
     from tidegate.estimators.ranker import Ranker as Ranker
@@ -52,6 +53,7 @@ _HOMES = {
     "GRU": "tidegate.layers.recurrent",
     "LRU": "tidegate.layers.lru",
     "LSTM": "tidegate.layers.recurrent",
+    "ContextualTextClassifier": "tidegate.estimators.contextual_text_classifier",
     "LinearTextClassifier": "tidegate.estimators.linear_text_classifier",
     "LuongAttention": "tidegate.layers.query_attention",
     "MinGRU": "tidegate.layers.minimal",
@@ -91,6 +93,7 @@ __all__ = [
     "RNN",
     "AdditiveAttention",
     "BahdanauAttention",
+    "ContextualTextClassifier",
     "LinearTextClassifier",
     "LuongAttention",
     "MinGRU",

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tidegate import cli_search, cli_training, cli_vectors, terminal
+from tidegate import cli_fill_mask, cli_search, cli_training, cli_vectors, terminal
 from tidegate.cli_session import (
     INTERRUPTED,
     AsJson,
@@ -44,6 +44,9 @@ app.add_typer(recipes_app, name="recipes")
 app.command("tune", epilog="Example: tidegate tune sentiment_zh --trials 20 --out runs/search")(cli_training.tune)
 app.command("augment", epilog="Example: tidegate augment sentiment_en --set training.augment_swap=0.1")(
     cli_training.augment
+)
+app.command("fill-mask", epilog='Example: tidegate fill-mask bert-folder "The film was ___."')(
+    cli_fill_mask.fill_mask_command
 )
 app.add_typer(cli_search.app, name="search")
 app.add_typer(cli_vectors.app, name="vectors")
@@ -194,6 +197,7 @@ def predict(
     with session(debug=debug):
         from tidegate import jobs
         from tidegate.data.files import existing
+        from tidegate.text_lines import text_batches
 
         with contextlib.ExitStack() as opened:
             if file == "-":
@@ -203,7 +207,7 @@ def predict(
                 if path.is_dir():
                     raise TidegateError(f"{path}: expected a file with a text a line, found a folder.")
                 stream = opened.enter_context(open(path, "rb"))
-            results = jobs.predict(model, jobs.text_batches(stream))
+            results = jobs.predict(model, text_batches(stream))
             if file == "-" and sys.stdin.isatty():
                 typer.echo("Type a text and press Enter; Ctrl-D ends.", err=True)
             for predictions in results:

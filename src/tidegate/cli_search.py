@@ -13,7 +13,7 @@ from tidegate.cli_session import AsJson, Debug, Quiet, Verbose, session
 
 app = typer.Typer(
     help="Full-text search by BM25: index documents, query the index, judge it.",
-    epilog="Start here: tidegate search build documents.jsonl --out documents.index",
+    epilog="Example: tidegate search build documents.jsonl --out documents.index",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -108,9 +108,7 @@ def query_command(
                 terminal.print_line(console, f"     {score:8.4f}  from {term}")
 
 
-@app.command(
-    "evaluate", epilog="Example: tidegate search evaluate papers.index queries.jsonl qrels.tsv, or with --by-place"
-)
+@app.command("evaluate", epilog="Example: tidegate search evaluate papers.index queries.jsonl qrels.tsv")
 def evaluate_command(
     index: IndexFolder,
     queries: Annotated[
@@ -171,11 +169,13 @@ def train_command(
     vectors: Annotated[
         list[str] | None, typer.Option(help="Word vectors to start from; may be repeated.", show_default=False)
     ] = None,
+    tune_vectors: Annotated[bool, typer.Option("--tune-vectors", help="Let the word vectors learn as well.")] = False,
     by_place: Annotated[
         bool, typer.Option("--by-place", help="The judgments call queries by their place in the file (Cranfield).")
     ] = False,
     least: Annotated[int, typer.Option(help="The smallest grade of an answer.")] = 1,
     candidates: Annotated[int, typer.Option(min=1, help="How many of BM25's best are learned from.")] = 50,
+    dropout: Annotated[float, typer.Option(min=0, help="Of the network and of the token vectors.")] = 0.3,
     hidden_size: Annotated[int, typer.Option(min=1, help="Units of the GRU, a direction.")] = 64,
     max_epochs: Annotated[int, typer.Option(min=1, help="Epochs at most.")] = 10,
     learning_rate: Annotated[float, typer.Option(help="Step size.")] = 1e-3,
@@ -200,6 +200,9 @@ def train_command(
             least=least,
             candidates=candidates,
             vectors=vectors,
+            tune_vectors_after=0 if tune_vectors or not vectors else None,
+            dropout=dropout,
+            embedding_dropout=dropout,
             hidden_size=hidden_size,
             max_epochs=max_epochs,
             learning_rate=learning_rate,

@@ -12,7 +12,7 @@ from tidegate.cli_session import AsJson, Debug, Quiet, Verbose, session
 
 app = typer.Typer(
     help="Word vectors: train them on a text, look into them, judge them, convert their files.",
-    epilog="Start here: tidegate vectors train text.txt --out vectors.npz",
+    epilog="Example: tidegate vectors train text.txt --out vectors.npz",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -10,19 +10,22 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from tidegate.config import TABLES_ONLY, TAGGED_ONLY, Recipe, load_recipe
 from tidegate.data.bundled import PREFIX, bundled_path, load_reviews
 from tidegate.data.sources import align_labels, is_table, read_text_examples
-from tidegate.errors import DataError, RecipeError, TidegateError, require
+from tidegate.errors import DataError, TidegateError, require
 from tidegate.recipe_data import Splits, check_first_rows, data_notes, read_splits
 from tidegate.run_folder import MODEL_FILE, RECIPE_FILE, REPORT_FILE, prepare_run_folder, write_text
 from tidegate.run_steps import (
     Task,
     add_metrics,
+    check_craft,
     check_device,
+    find_rate_for,
     finished_by_resuming,
+    make_ensemble,
     noted_warnings,
     resolved_recipe,
     timed,
@@ -34,7 +37,6 @@ if TYPE_CHECKING:
 
 Label = str | int
 
-_READ_BYTES = 1 << 16
 _log = logging.getLogger(__name__)
 
 
@@ -140,13 +142,7 @@ def train(
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     task = _task(recipe)
-    if find_rate and (resume or recipe.task != "text-classification"):
-        raise RecipeError(
-            "--find-lr looks before a new run of a recipe of the task text-classification; a run that is resumed keeps "
-            "its rate."
-        )
-    if members != 1 and (members < 1 or recipe.task != "text-classification"):
-        raise RecipeError(f"--members must be 1 or more, of a recipe of the task text-classification; found {members}.")
+    check_craft(recipe, members=members, find_rate=find_rate, resume=resume)
     arguments = dict(recipe.arguments)
     if verbose is not None:
         arguments["verbose"] = verbose
@@ -165,7 +161,11 @@ def train(
     _log.info("read %s %s; the run goes to %s", counts, task.unit, folder)
 
     one: Any = task.make(**arguments)
-    model = one if members == 1 else _ensemble(one, members, folder, resume)
+    found: Any = None
+    if find_rate:
+        with timed(timing, "finding the rate"), noted_warnings(notes):
+            found = find_rate_for(one, splits.train.texts, splits.train.labels, notes)
+    model = one if members == 1 else make_ensemble(one, members, folder, resume)
     if not resume:
         write_text(folder / RECIPE_FILE, resolved_recipe(recipe, one))
     interrupted = False
@@ -205,14 +205,6 @@ def train(
         return result
     with finished_by_resuming(folder):
         return task.judge(recipe, model, splits, result, timing, started)
-
-
-def _ensemble(one: Any, members: int, folder: Path, resume: bool) -> Any:
-    from tidegate.estimators.text_ensemble import TextEnsemble
-
-    if resume and one.random_state is None:
-        one.set_params(random_state=load_recipe(folder / RECIPE_FILE, check_files=False).arguments["random_state"])
-    return TextEnsemble(one, members=members)
 
 
 def _task(recipe: Recipe) -> Task:
@@ -394,36 +386,6 @@ def predict(model: str | Path, batches: Iterable[list[str]]) -> Iterator[list[An
 
         return (tag_texts(estimator, batch) for batch in batches)
     return (_predictions(estimator, batch) for batch in batches)
-
-
-def text_batches(stream: BinaryIO, most: int = 256) -> Iterator[list[str]]:
-    """The lines of a byte stream, in batches of what is there: a line that was sent is never held back for the next.
-
-    Lines end with LF or CRLF; bytes that are not UTF-8 become U+FFFD; an empty line is an empty text.
-
-    Args:
-        stream: Bytes, e.g. ``sys.stdin.buffer``.
-        most: Lines in a batch at most.
-    """
-    pending: list[bytes] = []
-    first = True
-    read = getattr(stream, "read1", stream.read)
-    while chunk := read(_READ_BYTES):
-        if b"\n" not in chunk:
-            pending.append(chunk)
-            continue
-        *lines, rest = (b"".join(pending) + chunk).split(b"\n")
-        pending = [rest]
-        for start in range(0, len(lines), most):
-            yield [_decode(line, first and not start and not place) for place, line in enumerate(lines[start:][:most])]
-        first = False
-    if last := b"".join(pending):
-        yield [_decode(last, first)]
-
-
-def _decode(line: bytes, first: bool) -> str:
-    text = line.removesuffix(b"\r").decode("utf-8", "replace")
-    return text.removeprefix("\ufeff") if first else text
 
 
 def _predictions(model: TextClassifier, texts: list[str]) -> list[Prediction]:

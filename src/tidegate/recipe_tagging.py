@@ -45,7 +45,7 @@ class TaggingText(TypedDict, total=False):
     """How tokens and tags are read."""
 
     __pydantic_config__ = STRICT  # pyright: ignore[reportGeneralTypeIssues]
-    tokenizer: Literal["words", "characters"]
+    tokenizer: Literal["words", "characters", "blanks"]
     lowercase: bool
     replace_digits: bool
     max_vocabulary: Count
@@ -75,6 +75,7 @@ class TaggingModel(TypedDict, total=False):
     dropout: Rate
     embedding_dropout: Rate
     word_dropout: Rate
+    recurrent_dropout: Rate
     window: Annotated[int, Field(ge=4)] | None
 
 
@@ -84,13 +85,22 @@ class TaggingTraining(TypedDict, total=False):
     __pydantic_config__ = STRICT  # pyright: ignore[reportGeneralTypeIssues]
     learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)]
+    optimizer: Literal["adamw", "adam", "sgd", "asgd", "rmsprop", "adagrad"]
+    momentum: Rate | None
+    schedule: Literal["constant", "step", "plateau", "cosine", "linear", "one-cycle"]
+    warmup_epochs: Annotated[float, Field(ge=0)]
+    decay_factor: Annotated[float, Field(gt=0, lt=1)] | None
+    decay_epochs: Count | None
     batch_size: Count
+    accumulate: Count
     max_epochs: Count
     patience: Count
-    monitor: Literal["f1", "accuracy", "loss"]
+    monitor: Literal["f1", "accuracy", "sentence_accuracy", "intent_accuracy", "loss"]
     validation_fraction: Rate
     gradient_clip: Annotated[float, Field(gt=0)] | None
+    gradient_clip_value: Annotated[float, Field(gt=0)] | None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
+    precision: Literal["float32", "bfloat16", "float16"]
     random_state: Annotated[int, Field(ge=0, lt=2**32)] | None
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
     verbose: bool | None

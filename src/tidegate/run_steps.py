@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tidegate.config import Recipe
+from tidegate.config import Recipe, load_recipe
 from tidegate.errors import RecipeError, TidegateError
+from tidegate.run_folder import RECIPE_FILE
 
 # The log of the jobs, of which these are parts.
 _log = logging.getLogger("tidegate.jobs")
@@ -94,6 +95,40 @@ def check_device(recipe: Recipe, arguments: dict[str, Any]) -> None:
         resolve_device(arguments.get("device", "auto"))
     except ValueError as error:
         raise RecipeError(f"{recipe.document.place(('training', 'device'))}: training.device: {error}") from None
+
+
+def check_craft(recipe: Recipe, *, members: int, find_rate: bool, resume: bool) -> None:
+    """Refuse members, or a search for the learning rate, where there can be none.
+
+    Raises:
+        RecipeError: The recipe is of another task, there is no whole number of members, or the run is resumed.
+    """
+    task = "text-classification"
+    if find_rate and (resume or recipe.task != task):
+        raise RecipeError(
+            f"--find-lr looks before a new run of a recipe of the task {task}; a run that is resumed keeps its rate."
+        )
+    if members < 1 or (members > 1 and recipe.task != task):
+        raise RecipeError(f"--members must be 1 or more, of a recipe of the task {task}; found {members}.")
+
+
+def make_ensemble(one: Any, members: int, folder: Path, resume: bool) -> Any:
+    """An ensemble of estimators like one; resumed, with the seed of the run in the folder."""
+    from tidegate.estimators.text_ensemble import TextEnsemble
+
+    if resume and one.random_state is None:
+        one.set_params(random_state=load_recipe(folder / RECIPE_FILE, check_files=False).arguments["random_state"])
+    return TextEnsemble(one, members=members)
+
+
+def find_rate_for(model: Any, texts: list[str], labels: Any, notes: list[str]) -> Any:
+    """Look for a learning rate, let the model take it, and note it."""
+    found = model.find_learning_rate(texts, labels)
+    rate = float(f"{found.suggestion:.2g}")
+    notes.append(f"the learning-rate finder suggests {rate:g}, which is taken (the recipe has {model.learning_rate:g})")
+    _log.info(notes[-1])
+    model.set_params(learning_rate=rate)
+    return found
 
 
 def add_metrics(path: Path, metrics: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from tidegate.config import Recipe
 from tidegate.data.bundled import PREFIX, tagged_path
 from tidegate.data.sources import duplicated_texts
+from tidegate.data.tag_schemes import illegal_places, recognise_scheme
 from tidegate.data.tagged import TaggedExamples, read_tagged
 from tidegate.errors import DataError
 from tidegate.recipe_tagging import TAGGED_READING
@@ -84,8 +85,17 @@ def read_bundled(name: str, part: str, unit: str | None = None) -> TaggedExample
 
 
 def tagged_notes(splits: TaggedSplits) -> list[str]:
-    """Statements on sentences that stand in two parts, and on tags that training has not."""
+    """Statements on tags that break their scheme, on sentences in two parts, and on tags that training has not."""
     notes = []
+    scheme = recognise_scheme(splits.train.tags or ())
+    for name, examples in splits.parts().items():
+        same = scheme != "plain" and recognise_scheme(examples.tags or ()) == scheme
+        broken = [row for row, tags in enumerate(examples.tags or ()) if same and illegal_places(tags, scheme)]
+        if broken:
+            notes.append(
+                f"{len(broken):,} of {len(examples):,} {name} sentences have tags that {scheme.upper()} does not allow "
+                f"(the first: {examples.origins[broken[0]]})"
+            )
     known = {tag for row in splits.train.tags or () for tag in row}
     train = [" ".join(tokens) for tokens in splits.train.sentences]
     for name, examples in splits.parts().items():

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TaggedText", "evaluate_tagger", "tag_texts", "tagging_task"]
 
+_SHOWN = 60  # tokens of the longest sentence that a report looks into
 _log = logging.getLogger("tidegate.jobs")
 
 
@@ -94,7 +95,7 @@ def _judge(
         environment=describe_environment().summary(),
         notes=notes,
         transitions=_transitions(model),
-        inspection=model.inspect(mistakes[0].tokens) if mistakes else (),
+        inspection=model.inspect(next((item.tokens for item in mistakes if len(item.tokens) <= _SHOWN), ())),
     )
     report = write_report(run.folder, facts) if output.report else None
     if report is None:

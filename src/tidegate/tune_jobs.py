@@ -7,6 +7,7 @@ import json
 import logging
 import secrets
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -267,7 +268,9 @@ def _best(trials: Sequence[Trial], sign: float) -> Trial | None:
 def _importances(study: Any) -> dict[str, float]:
     optuna: Any = require("optuna", "tune")
     try:
-        return dict(optuna.importance.get_param_importances(study))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The number of trials is too small")
+            return dict(optuna.importance.get_param_importances(study))
     except (ValueError, RuntimeError):  # too few trials, or all alike
         return {}
 

@@ -60,6 +60,18 @@ def test_sentences(text: str, sentences: list[str]):
     assert [" ".join(token.text for token in sentence) for sentence in found] == sentences
 
 
+def test_text_that_is_cut_already():
+    found = cut_text(" I do n't .\u3000他们 走", "blanks")
+    assert [(token.text, token.start) for token in found] == [
+        ("I", 1),
+        ("do", 3),
+        ("n't", 6),
+        (".", 10),
+        ("他们", 12),
+        ("走", 15),
+    ]
+
+
 def test_an_unknown_tokenizer():
     with pytest.raises(DataError, match="Did you mean 'words'"):
         cut_text("a", "word")

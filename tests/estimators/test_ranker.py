@@ -138,6 +138,15 @@ def test_every_argument_of_the_model_is_used(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, vectors.vector("milk"))
 
 
+def test_what_the_network_adds_is_chosen_on_validation() -> None:
+    _, documents, relevance = judged(30, 3)
+    # Of these queries BM25 finds every answer, so that nothing need be added; of the others none.
+    easy = [query if right else "of the" for query, right in zip(documents, relevance, strict=True)]
+    held = ([text for text in easy[::3] for _ in range(3)], documents, relevance)
+    assert make(max_epochs=1).fit(*TRAIN, validation_data=held).network_.mixture == 0.0
+    assert make(max_epochs=6).fit(*TRAIN, validation_data=judged(30, 4)).network_.mixture > 0.0
+
+
 def test_statistics_come_from_the_collection() -> None:
     corpus = [*TRAIN[1], *["zebra stripes"] * 30]
     ranker = make(max_epochs=1).fit(*TRAIN, corpus=corpus)

@@ -99,7 +99,9 @@ def test_it_learns_and_judges_itself(fitted: SequenceTagger):
     assert set(fitted.history_[0]) >= {"validation_accuracy", "validation_loss", "train_loss"}
 
 
-@pytest.mark.parametrize("scheme", ["iob1", "bioes", "bmes", "bilou"])
+@pytest.mark.parametrize(
+    "scheme", ["iob1", *(pytest.param(one, marks=pytest.mark.slow) for one in ("bioes", "bmes", "bilou"))]
+)
 def test_predictions_are_in_the_scheme_of_the_data(fitted: SequenceTagger, scheme: str):
     tags = [convert_tags(row, "bio", scheme) for row in Y]
     # Segments of one and two tokens do not tell BMES from BIOES.
@@ -109,23 +111,24 @@ def test_predictions_are_in_the_scheme_of_the_data(fitted: SequenceTagger, schem
     assert model.predict(X[:20]) == [convert_tags(row, "bio", scheme) for row in fitted.predict(X[:20])]
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"cell": "lstm", "num_layers": 2},
-        {"cell": "gru-blstm"},
-        {"bidirectional": False},
-        {"char_encoder": "gru"},
-        {"char_encoder": None, "case_features": False},
-        {"output_layer": "softmax"},
-        {"model_scheme": "bio"},
-        {"bigram_embedding_size": 4},
-        {"lowercase": False, "replace_digits": True, "min_count": 2, "max_vocabulary": 20},
-        {"ema_decay": 0.9, "gradient_clip": None, "word_dropout": 0.2},
-        {"window": None, "monitor": "accuracy"},
-    ],
-    ids=str,
-)
+COMMON: list[dict[str, Any]] = [
+    {"cell": "lstm", "output_layer": "softmax", "recurrent_dropout": 0.1, "max_epochs": 8},
+    {"char_encoder": None, "case_features": False, "bigram_embedding_size": 4, "window": None, "monitor": "accuracy"},
+]
+RARER: list[dict[str, Any]] = [
+    {"cell": "gru-blstm"},
+    {"num_layers": 2, "monitor": "sentence_accuracy"},
+    {"bidirectional": False},
+    {"char_encoder": "gru"},
+    {"model_scheme": "bio"},
+    {"lowercase": False, "replace_digits": True, "min_count": 2, "max_vocabulary": 20},
+    {"ema_decay": 0.9, "gradient_clip": None, "gradient_clip_value": 1.0, "word_dropout": 0.2},
+    {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.9, "schedule": "step", "decay_factor": 0.8},
+    {"accumulate": 2, "warmup_epochs": 1.0, "schedule": "plateau", "decay_epochs": 1},
+]
+
+
+@pytest.mark.parametrize("changed", [*COMMON, *(pytest.param(one, marks=pytest.mark.slow) for one in RARER)], ids=str)
 def test_every_option_learns(changed: dict[str, Any]):
     assert make(**changed).fit(X, Y).score(X, Y) > 0.8
 
@@ -372,7 +375,8 @@ def test_other_things_that_do_not_fit():
         ({"char_encoder": "cnnn"}, "Did you mean 'cnn'"),
         ({"window": 3}, "window must be a whole number of at least 4"),
         ({"extra_words": -1}, "extra_words must be a whole number of at least 0"),
-        ({"monitor": "f2"}, "monitor must be f1 or accuracy or loss"),
+        ({"monitor": "f2"}, "monitor must be f1 or accuracy or sentence_accuracy"),
+        ({"monitor": "intent_accuracy"}, "needs intents"),
         ({"cell": "grv"}, "Did you mean 'gru'"),
     ],
 )

@@ -206,6 +206,12 @@ def test_measures_count_segments_tokens_and_intents():
     hits = (logits.argmax(1) == torch.tensor([0, 1, 1])).float() * torch.tensor([1.0, 2.0, 0.0])
     assert measured["intent_accuracy"] == pytest.approx((hits.sum().item(), 3.0))
     assert measured["loss"][1] == 3.0
+    whole = [row.tolist() == gold for row, gold in zip(predicted, GOLD, strict=True)]
+    expected = sum(
+        w * a * b
+        for w, a, b in zip([1.0, 2.0, 0.0], whole, (logits.argmax(1) == torch.tensor([0, 1, 1])).tolist(), strict=True)
+    )
+    assert measured["sentence_accuracy"] == pytest.approx((expected, 3.0))
 
 
 def test_a_tag_that_the_model_lacks_is_an_error_and_out_of_the_loss():

@@ -88,7 +88,8 @@ def test_dropout_drops_weights():
     assert made.mean().item() == pytest.approx(1.0, abs=0.05)
 
 
-# Dynamo itself instantiates autograd Functions.
+# The Transformer's test is this one by default. Dynamo itself instantiates autograd Functions.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 def test_compiles_whole_forward_and_backward():
     lengths = torch.tensor([5, 3, 3, 0])

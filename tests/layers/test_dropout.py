@@ -49,3 +49,12 @@ def test_no_values() -> None:
 def test_a_rate_outside_the_range_is_refused(rate: float) -> None:
     with pytest.raises(ValueError, match=r"word_dropout must be in \[0, 1\); found"):
         check_rate("word_dropout", rate)
+
+
+def test_a_compiled_program_draws_as_torch_does() -> None:
+    values = torch.randn(40, 5)
+    torch.manual_seed(0)
+    found = torch.compile(lambda v: dropout(v, 0.3, True), fullgraph=True, backend="aot_eager")(values)
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    assert torch.equal(found, torch.nn.functional.dropout(values, 0.3))

@@ -135,7 +135,7 @@ def test_large_scores_are_finite():
     assert torch.equal(context[0], keys[0])
 
 
-@pytest.mark.parametrize("form", ["bahdanau", "general"])
+@pytest.mark.parametrize("form", ["bahdanau", pytest.param("general", marks=pytest.mark.slow)])
 def test_one_step_of_a_decoder_compiles(form):
     layer = layers()[form]
     keys, _, _, width = inputs(form)

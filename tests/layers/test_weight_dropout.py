@@ -11,6 +11,7 @@ from torch import nn
 
 import tidegate
 from layers.recurrent_cases import LAYERS, flat, ours, with_options
+from tidegate.layers.dropout import dropout
 
 RATE = 0.5
 
@@ -31,7 +32,7 @@ def test_training_is_a_call_with_dropped_recurrent_weights(name):
     torch.manual_seed(7)
     with torch.no_grad():
         for key, value in raw.items():
-            dropped = nn.functional.dropout(value, RATE) if key.startswith("weight_hh") else value
+            dropped = dropout(value, RATE, True) if key.startswith("weight_hh") else value
             plain.get_parameter(key).copy_(dropped)
     for a, b in zip(found, flat(plain(x)), strict=True):
         torch.testing.assert_close(a, b)
@@ -64,9 +65,10 @@ def test_evaluation_takes_all_weights_and_every_call_drops_others(name):
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_dropped_weight_has_no_gradient_in_its_call(name):
     layer = dropping(name)
+    nn.init.constant_(layer.bias_ih_l0, 2.0)  # so that rectified units live
     x = torch.randn(5, 2, 3)
     torch.manual_seed(3)
-    kept = nn.functional.dropout(torch.ones_like(layer.weight_hh_l0), RATE) != 0
+    kept = dropout(torch.ones_like(layer.weight_hh_l0), RATE, True) != 0
     torch.manual_seed(3)
     layer(x)[0].pow(2).sum().backward()
     assert (layer.weight_hh_l0.grad[~kept] == 0).all()

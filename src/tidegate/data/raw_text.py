@@ -14,6 +14,7 @@ __all__ = ["TAGGING_TOKENIZERS", "Token", "cut_text", "split_sentences"]
 TAGGING_TOKENIZERS = {
     "words": "words as treebanks cut them: clitics ('s, n't) and marks apart, Chinese characters one by one",
     "characters": "every character but white space",
+    "blanks": "what stands between white space: the text is cut already",
 }
 _CLOSING = frozenset("\"'”’)]}»」』】）〕》〉")
 _ENDS = frozenset("。！？｡!?…‼⁇⁈⁉।؟۔")
@@ -54,6 +55,7 @@ def _words() -> re.Pattern[str]:
 
 
 _CHARACTERS = re.compile(r"\S")
+_BETWEEN_BLANKS = re.compile(r"\S+")
 
 
 def cut_text(text: str, tokenizer: str = "words") -> list[Token]:
@@ -71,7 +73,7 @@ def cut_text(text: str, tokenizer: str = "words") -> list[Token]:
             f"tokenizer={tokenizer!r}: expected one of {', '.join(TAGGING_TOKENIZERS)}."
             f"{nearest(tokenizer, TAGGING_TOKENIZERS)}"
         )
-    pattern = _words() if tokenizer == "words" else _CHARACTERS
+    pattern = _words() if tokenizer == "words" else _CHARACTERS if tokenizer == "characters" else _BETWEEN_BLANKS
     return [Token(match[0], match.start(), match.end()) for match in pattern.finditer(text)]
 
 

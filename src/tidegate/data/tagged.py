@@ -107,7 +107,7 @@ def read_tagged(
         unit: Of word/tag lines, what a token is: ``"words"``, which bear the file's tags (the default), or
             ``"characters"``, whose tags B, I, E and S say where words begin and end, or ``"tagged-characters"``, which
             say the word's tag as well.
-        tokenizer: Of JSON Lines with a text, how it is cut: ``"words"`` (the default) or ``"characters"``.
+        tokenizer: Of JSON Lines with a text, how it is cut, one of `TAGGING_TOKENIZERS`; ``"words"`` by default.
         fields: Of JSON Lines, other names for the fields ``text``, ``spans``, ``tokens``, ``tags`` and ``intent``.
         encoding, errors: As in `open_text`.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from tidegate.deploy.bundle import load_bundle
 from tidegate.errors import BundleError
+from tidegate.estimators.contextual_text_classifier import ContextualTextClassifier
 from tidegate.estimators.linear_text_classifier import LinearTextClassifier
 from tidegate.estimators.ranker import Ranker
 from tidegate.estimators.sequence_tagger import SequenceTagger
@@ -15,7 +16,14 @@ from tidegate.estimators.text_ensemble import TextEnsemble
 
 __all__ = ["load"]
 
-_ESTIMATORS = (LinearTextClassifier, Ranker, SequenceTagger, TextClassifier, TextEnsemble)
+_ESTIMATORS = (
+    ContextualTextClassifier,
+    LinearTextClassifier,
+    Ranker,
+    SequenceTagger,
+    TextClassifier,
+    TextEnsemble,
+)
 _KINDS: dict[str, Any] = {estimator.kind: estimator for estimator in _ESTIMATORS}
 
 

@@ -54,6 +54,7 @@ _MODEL = (
     "dropout",
     "embedding_dropout",
     "word_dropout",
+    "recurrent_dropout",
 )
 _EMBEDDING_SIZE = 100
 _log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class SequenceTagger(TagPredictions):
     (Huang et al. 2015; Lample et al. 2016; Ma & Hovy 2016). With intents, a second output labels the sentence.
 
     Args:
-        tokenizer: How raw text is cut in :meth:`extract`: ``"words"`` or ``"characters"``.
+        tokenizer: How :meth:`extract` cuts raw text: ``"words"``, ``"characters"``, or at its ``"blanks"`` alone.
         lowercase: Whether words are looked up without their capitals, which characters and cases still tell.
         replace_digits: Whether words are looked up with 0 for every digit.
         max_vocabulary: Most words that have a vector of their own.
@@ -94,18 +95,29 @@ class SequenceTagger(TagPredictions):
         dropout: Rate after the encoder, one mask a sentence, and between recurrent layers.
         embedding_dropout: Rate before the encoder, one mask a sentence.
         word_dropout: Rate at which words become the unknown one.
+        recurrent_dropout: Rate on the states where they enter the recurrent weights, one mask a sentence.
         window: Most tokens that prediction reads at once; longer sentences are read in overlapping pieces. None reads
             all whole.
-        learning_rate: Step size of AdamW.
-        weight_decay: Decoupled weight decay of AdamW.
-        batch_size: Sentences a step.
+        learning_rate: Step size; the highest one, where a schedule changes it.
+        weight_decay: Of AdamW decoupled, of the others an L2 penalty in the gradient.
+        optimizer: ``"adamw"``, ``"adam"``, ``"sgd"``, ``"asgd"``, ``"rmsprop"`` or ``"adagrad"``.
+        momentum: Of SGD and RMSprop; None is none.
+        schedule: Course of the learning rate (`training/schedules.py`).
+        warmup_epochs: Epochs over which it rises from a thousandth.
+        decay_factor: What ``"step"`` (None is 0.1) and ``"plateau"`` (0.5) multiply it by.
+        decay_epochs: After how many epochs, or how many without improvement; None is 1 and 2.
+        batch_size: Sentences a batch.
+        accumulate: Batches a step of the optimiser.
         max_epochs: Epochs at most.
         patience: Epochs without a better `monitor` before training stops.
-        monitor: ``"f1"`` of segments (of tokens, where tags mark none), ``"accuracy"`` of tokens, or ``"loss"``; the
-            best epoch on validation data is kept.
+        monitor: What chooses the epoch on validation data: ``"f1"`` of segments (of tokens, where tags mark none),
+            ``"accuracy"`` of tokens, ``"sentence_accuracy"`` (all tags and the intent right), ``"intent_accuracy"`` or
+            ``"loss"``.
         validation_fraction: Share of the sentences set aside for validation when none are given.
         gradient_clip: Largest norm of the gradient, or None.
+        gradient_clip_value: Largest absolute value of its entries, or None; clipped before the norm.
         ema_decay: Decay of a moving average of the weights, which is then judged and kept; None averages nothing.
+        precision: ``"float32"``, ``"bfloat16"``, or on a GPU ``"float16"``.
         random_state: Seed of every draw; None draws one.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         verbose: Whether to show progress; None does so on a terminal.
@@ -127,7 +139,7 @@ class SequenceTagger(TagPredictions):
     """
 
     kind: ClassVar[str] = "sequence-tagger"
-    monitors: ClassVar[tuple[str, ...]] = ("f1", "accuracy", "loss")
+    monitors: ClassVar[tuple[str, ...]] = ("f1", "accuracy", "sentence_accuracy", "intent_accuracy", "loss")
 
     def __init__(
         self,
@@ -156,16 +168,26 @@ class SequenceTagger(TagPredictions):
         dropout: float = 0.5,
         embedding_dropout: float = 0.3,
         word_dropout: float = 0.02,
+        recurrent_dropout: float = 0.0,
         window: int | None = 1024,
         learning_rate: float = 2e-3,
         weight_decay: float = 0.01,
+        optimizer: str = "adamw",
+        momentum: float | None = None,
+        schedule: str = "constant",
+        warmup_epochs: float = 0.0,
+        decay_factor: float | None = None,
+        decay_epochs: int | None = None,
         batch_size: int = 16,
+        accumulate: int = 1,
         max_epochs: int = 30,
         patience: int = 6,
         monitor: str = "f1",
         validation_fraction: float = 0.1,
         gradient_clip: float | None = 5.0,
+        gradient_clip_value: float | None = None,
         ema_decay: float | None = None,
+        precision: str = "float32",
         random_state: Any = None,
         device: str = "auto",
         verbose: bool | None = None,
@@ -194,16 +216,26 @@ class SequenceTagger(TagPredictions):
         self.dropout = dropout
         self.embedding_dropout = embedding_dropout
         self.word_dropout = word_dropout
+        self.recurrent_dropout = recurrent_dropout
         self.window = window
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.optimizer = optimizer
+        self.momentum = momentum
+        self.schedule = schedule
+        self.warmup_epochs = warmup_epochs
+        self.decay_factor = decay_factor
+        self.decay_epochs = decay_epochs
         self.batch_size = batch_size
+        self.accumulate = accumulate
         self.max_epochs = max_epochs
         self.patience = patience
         self.monitor = monitor
         self.validation_fraction = validation_fraction
         self.gradient_clip = gradient_clip
+        self.gradient_clip_value = gradient_clip_value
         self.ema_decay = ema_decay
+        self.precision = precision
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
@@ -242,6 +274,8 @@ class SequenceTagger(TagPredictions):
         sentences = check_sentences(X)
         tags = check_tags(y, sentences)
         labels = None if intents is None else check_intents(intents, len(sentences))
+        if labels is None and self.monitor == "intent_accuracy":
+            raise ValueError('monitor="intent_accuracy" needs intents; pass them to fit, or choose another')
         weights = check_sample_weight(sample_weight, len(sentences))
         scheme = recognise_scheme(tags) if self.tag_scheme == "auto" else self.tag_scheme
         tags, dropped, illegal = legal_tags(tags, scheme, self.illegal_tags)

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from tidegate.data.raw_text import cut_text, split_sentences
-from tidegate.data.tag_schemes import Span, convert_tags, segment_tables, spans_of
+from tidegate.data.tag_schemes import convert_tags, segment_tables, spans_of
 from tidegate.data.token_encoder import TokenEncoder
 from tidegate.estimators.base import check_texts
 from tidegate.estimators.neural import NeuralEstimator
@@ -101,13 +101,16 @@ class TagPredictions(NeuralEstimator):
         """
         sentences, decoder = check_sentences(X), self._decoder()
         numbers = decoder.best(sentences)
-        tags = [[self.tags_[number] for number in row] for row in numbers]
         if self.tag_scheme_ == "plain":
-            spans = [[Span(place, place + 1, tag) for place, tag in enumerate(row)] for row in tags]
-            ends = np.ones((len(self.tags_) + 1, len(self.tags_) + 1), bool)
-        else:
-            spans = [spans_of(row) for row in tags]
-            ends = segment_tables(self.tags_)[1]
+            return [
+                [
+                    TaggedSpan(place, place + 1, self.tags_[number], float(chances[place, number]))
+                    for place, number in enumerate(row)
+                ]
+                for row, chances in zip(numbers, decoder.marginals(sentences), strict=True)
+            ]
+        spans = [spans_of([self.tags_[number] for number in row]) for row in numbers]
+        ends = segment_tables(self.tags_)[1]
         chances = decoder.confidences(sentences, numbers, spans, ends)
         return [
             [TaggedSpan(*span, chance) for span, chance in zip(row, row_chances, strict=True)]

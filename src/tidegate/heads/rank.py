@@ -64,10 +64,12 @@ class PairRanker(nn.Module):
     .. math::
         a_{tj} = \mathrm{softmax}_j(s \cos(q_t, d_j)) \qquad
         g_t = \mathrm{MLP}(q_t \odot \tilde d_t, |q_t - \tilde d_t|, \cos(q_t, \tilde d_t), \max_j \cos(q_t, d_j)) \\
-        \mathrm{score} = \alpha\, \mathrm{BM25} + \sum_t w_t g_t / \sum_t w_t \qquad \tilde d_t = \sum_j a_{tj} d_j
+        \tilde d_t = \sum_j a_{tj} d_j \qquad
+        \mathrm{score} = \alpha\, \mathrm{BM25} + \beta \sum_t w_t g_t / \sum_t w_t
 
-    ``w_t`` is a weight a token of the vocabulary, which begins as its inverse document frequency. The last layer of the
-    MLP begins as zeros, so that an untrained network ranks as the lexical score does.
+    ``w_t`` is a weight a token of the vocabulary, which begins as its inverse document frequency; ``beta`` is 1 in
+    training, and may be chosen afterwards. The last layer of the MLP begins as zeros, so that an untrained network
+    ranks as the lexical score does.
 
     Args:
         num_tokens: V.
@@ -103,6 +105,8 @@ class PairRanker(nn.Module):
         self.token_weights = nn.Parameter(torch.ones(num_tokens))
         self.sharpness = nn.Parameter(torch.tensor(_SHARPNESS))
         self.lexical_scale = nn.Parameter(torch.tensor(_LEXICAL_SCALE))
+        self.mixture: Tensor
+        self.register_buffer("mixture", torch.tensor(1.0))
         self.compare = nn.Linear(2 * match_size + 2, match_size)
         self.judge = nn.Linear(match_size, 1)
         nn.init.zeros_(self.judge.weight)
@@ -143,7 +147,7 @@ class PairRanker(nn.Module):
         shares = weights.index_select(0, query_of)
         gained = (shares * gains).sum(1) / shares.sum(1).clamp(min=1e-6)
         # A document without a token has nothing to attend to.
-        return self.lexical_scale * lexical + torch.where(present.any(1), gained, 0.0)
+        return self.lexical_scale * lexical + self.mixture * torch.where(present.any(1), gained, 0.0)
 
     def loss(self, batch: RankedBatch) -> tuple[Tensor, Tensor]:
         """The sum over the queries of the cross-entropy of their answers among their candidates (ListNet), and Q."""

@@ -174,6 +174,7 @@ class TaggingNetwork(nn.Module):
         dropout: After the stack, one mask a sentence, and between its layers.
         embedding_dropout: Before the stack, one mask a sentence.
         word_dropout: Of whole words, which become the unknown one.
+        recurrent_dropout: Of the states where they enter the recurrent weights, one mask a sentence.
         masks: Which tags may follow one another, be first and be last; None for all.
         segments: By which validation counts segments; None where tags mark none.
     """
@@ -201,6 +202,7 @@ class TaggingNetwork(nn.Module):
         dropout: float,
         embedding_dropout: float,
         word_dropout: float,
+        recurrent_dropout: float = 0.0,
         masks: tuple[Tensor, Tensor, Tensor] | None = None,
         segments: Segments | None = None,
     ) -> None:
@@ -219,7 +221,9 @@ class TaggingNetwork(nn.Module):
         size = embedding_size + num_cases
         size += 0 if self.characters is None else char_hidden_size
         size += 0 if self.bigrams is None else bigram_embedding_size
-        self.encoder = RecurrentStack(cell, size, hidden_size, num_layers, bidirectional, dropout)
+        self.encoder = RecurrentStack(
+            cell, size, hidden_size, num_layers, bidirectional, dropout, recurrent_dropout=recurrent_dropout
+        )
         self.head = TaggingHead(self.encoder.output_size, num_tags, output_layer, masks)
         self.attention, self.intents = None, None
         if num_intents:
@@ -269,7 +273,8 @@ class TaggingNetwork(nn.Module):
 
         A tag that the model has not counts as an error, and its sentence not in the loss. ``f1`` is twice the right
         segments over all that are there and all that were found; where tags mark none, each token is one.
-        ``intent_accuracy`` is there where intents are learned.
+        ``intent_accuracy`` is there where intents are learned. ``sentence_accuracy`` is the share of the sentences
+        whose tags are all right, and the intent too.
         """
         emissions, logits = self(batch)
         targets, weights = _targets(batch), _weights(batch, emissions)
@@ -292,9 +297,13 @@ class TaggingNetwork(nn.Module):
             each = torch.repeat_interleave(weights, lengths, output_size=targets.shape[0])
             both = (each * ((there == found) & (there >= 0))).sum()
             measured["f1"] = (2 * both, (each * (there >= 0)).sum() + (each * (found >= 0)).sum())
+        wrong = weights.new_zeros(batch.ragged.num_rows).index_add(0, batch.ragged.row_of, 1 - right)
+        whole = wrong == 0
         if logits is not None and batch.intents is not None:
-            hits = (logits.argmax(-1) == batch.intents).to(weights.dtype)
+            hits = logits.argmax(-1) == batch.intents
             measured["intent_accuracy"] = ((hits * weights).sum(), weights.sum())
+            whole = whole & hits
+        measured["sentence_accuracy"] = ((whole * weights).sum(), weights.sum())
         return measured
 
     def _loss(

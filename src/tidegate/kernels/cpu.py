@@ -21,6 +21,7 @@ from tidegate.kernels.reference import GATES, TRACED, Options, Weights
 __all__ = ["native_info", "project_inputs", "recurrence", "refusal", "stack_directions", "zoneout_parts"]
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+_CACHED_ROWS = 256
 
 
 def refusal(cell: str, device: str, dtype: torch.dtype) -> str | None:
@@ -121,11 +122,14 @@ def _directions(parameters: Sequence[Tensor | None]) -> list[Weights]:
 
 
 def stack_directions(weights: Sequence[Weights], name: str) -> Tensor | None:
-    """One parameter of all directions, ``[D, ...]``; without a copy where there is one direction."""
+    """One parameter of all directions, ``[D, ...]``."""
     tensors = [getattr(w, name) for w in weights]
-    if tensors[0] is None:
-        return None
-    return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(tensors)
+    return None if tensors[0] is None else _stack(tensors, 0)
+
+
+def _stack(tensors: Sequence[Tensor], dim: int) -> Tensor:
+    """``torch.stack``, without a copy where there is one tensor."""
+    return tensors[0].unsqueeze(dim) if len(tensors) == 1 else torch.stack(tuple(tensors), dim)
 
 
 def project_inputs(x: Tensor, weights: Sequence[Weights], eps: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -143,7 +147,7 @@ def project_inputs(x: Tensor, weights: Sequence[Weights], eps: float) -> tuple[T
         gates.append(made)
         products.append(product)
         statistics.append(torch.stack([mean, deviation]))
-    return torch.stack(gates, 1), torch.stack(products), torch.stack(statistics, 1)
+    return _stack(gates, 1), _stack(products, 0), _stack(statistics, 1)
 
 
 class _Recurrence(torch.autograd.Function):
@@ -281,8 +285,7 @@ class _RecurrenceBackward(torch.autograd.Function):
                     after.contiguous(), products[d], shape, mean, inverse_deviation, gain, None, [True, False, False]
                 )
                 # Not PyTorch's gradient of the gain, whose sums depend on the number of threads.
-                normal = (products[d].to(mean.dtype) - mean) * inverse_deviation
-                of_norm_ih = (normal * after).sum(0, dtype=w.norm_ih.dtype)
+                of_norm_ih = _sum_of_products(w.norm_ih.dtype, after, products[d], mean, inverse_deviation)
             if wants_x:
                 share = ops.project(of_input, [w.weight_ih.t()]) if d == 0 else None
                 grad_x = torch.addmm(grad_x, of_input, w.weight_ih) if share is None else share
@@ -301,7 +304,7 @@ class _RecurrenceBackward(torch.autograd.Function):
                 made["norm_c"] = of_norm_c[d].sum(0)
             if of_norm_ih is not None and w.norm_hh is not None:
                 made["norm_ih"] = of_norm_ih
-                made["norm_hh"] = (gradients.of_product() * normalized[:, d]).sum(0, dtype=w.norm_hh.dtype)
+                made["norm_hh"] = gradients.of_norm_hh(normalized[:, d], w.norm_hh.dtype)
             grads += [made.get(name, x.new_empty(0)) for name in Weights._fields]
         return grad_x, grad_h_0, grad_c_0 if c_0 is not None else x.new_empty(0), *grads
 
@@ -351,6 +354,26 @@ def _leaf(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.detach().requires_grad_()
 
 
+def _sum_of_products(
+    dtype: torch.dtype, a: Tensor, b: Tensor, mean: Tensor | None = None, inverse_deviation: Tensor | None = None
+) -> Tensor:
+    """``(a * b).sum(0)``, or with `b` normalised by row: some rows at a time, so that products stay in the cache."""
+
+    def part(rows: slice) -> Tensor:
+        factor = b[rows]
+        if mean is not None and inverse_deviation is not None:
+            factor = (factor.to(mean.dtype) - mean[rows]) * inverse_deviation[rows]
+        return (factor * a[rows]).sum(0, dtype=dtype)
+
+    # A compiled program makes no product in memory, and may not know how many rows there are.
+    if torch.compiler.is_compiling():
+        return part(slice(None))
+    total = a.new_zeros(a.shape[1], dtype=dtype)
+    for first in range(0, a.shape[0], _CACHED_ROWS):
+        total = total + part(slice(first, first + _CACHED_ROWS))
+    return total
+
+
 def _of_weight(grads: Tensor, inputs: Tensor) -> Tensor:
     """The gradient ``grads.T @ inputs`` of a weight, by the product whose order takes a tenth to a fifth less time."""
     return (inputs.t() @ grads).t()
@@ -370,11 +393,17 @@ class _Gradients:
         self._width = width
         self.of_input = grads[:, grads.shape[1] - width :]
 
-    def of_product(self) -> Tensor:
-        """What reaches the recurrent product, gates in their order."""
+    def of_norm_hh(self, normal: Tensor, dtype: torch.dtype) -> Tensor:
+        """The gradient of the gain of what reached the gates from the recurrent product, gates in their order."""
         if self._cell != "gru":
-            return self._grads
-        return torch.cat([self._grads[:, self._units : self._width], self._grads[:, : self._units]], dim=1)
+            return _sum_of_products(dtype, self._grads, normal)
+        units, kept = self._units, 2 * self._units
+        return torch.cat(
+            [
+                _sum_of_products(dtype, self._grads[:, units : self._width], normal[:, :kept]),
+                _sum_of_products(dtype, self._grads[:, :units], normal[:, kept:]),
+            ]
+        )
 
     def of_weight_hh(self, of_state: Tensor | None, previous: Tensor, reset: Tensor) -> Tensor:
         """``[G*H, P]``; `of_state` is the gradient before the layer norm, where there is one.

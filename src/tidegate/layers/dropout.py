@@ -23,11 +23,11 @@ def dropout(values: Tensor, rate: float, training: bool) -> Tensor:
     """Zero each element with probability `rate` and scale the rest by ``1 / (1 - rate)``, in training only.
 
     On a CPU the mask comes from 16 random bits an element (so `rate` is met to within 2**-16), a third of the time that
-    ``torch.nn.functional.dropout`` spends on drawing it; elsewhere this is that function.
+    ``torch.nn.functional.dropout`` spends on drawing it; elsewhere, and in a compiled program, this is that function.
     """
     if not training or rate == 0.0:
         return values
-    if values.device.type != "cpu":
+    if values.device.type != "cpu" or torch.compiler.is_compiling():
         return functional.dropout(values, rate, True)
     count = values.numel()
     bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:count]

