@@ -24,7 +24,7 @@ $(VENV)/.tools: pyproject.toml
 $(VENV)/.packages: $(VENV)/.tools
 	@echo "Installing torch and the other packages"
 	@$(PIP) "torch==2.13.0"
-	@$(BIN)/python -c "$$REQUIREMENTS" | $(PIP) --group dev --requirement /dev/stdin
+	@$(BIN)/python -c "$$REQUIREMENTS" | $(PIP) --requirement /dev/stdin
 	@touch $@
 
 # What tidegate and its extras require, from pyproject.toml.
@@ -41,26 +41,27 @@ $(VENV)/.extension: $(VENV)/.tools $(NATIVE_SOURCES)
 	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
-$(VENV)/.bench: $(VENV)/.tools | install
-	@$(PIP) --group bench
+$(VENV)/.dev: $(VENV)/.tools | install
+	@echo "Installing what tests and benchmarks need"
+	@$(PIP) --group dev
 	@touch $@
 
 demo: install
 	@$(BIN)/tidegate train sentiment_en --out runs/demo --overwrite
 
-test: install
+test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
-test-slow: install
+test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "slow and not data"
 
 # Needs the data sets that are not part of the repository; TIDEGATE_DATA names their folder.
-test-data: install
+test-data: $(VENV)/.dev
 	$(BIN)/python -m pytest -m data
 
 # Speed: a part of the grid and every other benchmark, then docs/performance.md from what they measured.
 BENCHMARKS := memory single_step low_precision bfloat16 options crf ragged_imdb
-bench: $(VENV)/.bench
+bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/recurrent.py --quick --json benchmarks/results/recurrent_quick.json
 	for name in $(BENCHMARKS); do \
 	  $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json || exit 1; done
@@ -68,18 +69,18 @@ bench: $(VENV)/.bench
 
 # The whole grid takes hours; started again, it goes on where it was interrupted. Its record, where there is one, stands
 # on the page in place of the quick one's: remove it to measure anew.
-bench-full: $(VENV)/.bench
+bench-full: $(VENV)/.dev
 	$(BIN)/python benchmarks/recurrent.py --json benchmarks/results/recurrent.json --resume
 	$(BIN)/python benchmarks/tables.py
 
-lint: install
+lint: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
 
 # The tests of the kernels with the extension built under AddressSanitizer and UndefinedBehaviorSanitizer: those that call
 # it themselves, not those of what PyTorch compiles and differentiates around it, which take the longest.
-sanitize: install
+sanitize: $(VENV)/.dev
 	cmake -S . -B $(SANITIZED) -G Ninja -DCMAKE_BUILD_TYPE=Debug -DTIDEGATE_SANITIZE=address,undefined \
 	  -DPython_EXECUTABLE=$(abspath $(BIN))/python
 	cmake --build $(SANITIZED)

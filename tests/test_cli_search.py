@@ -9,7 +9,9 @@ from typer.testing import CliRunner
 
 from tidegate import LinearTextClassifier, load
 from tidegate.cli import app
+from tidegate.data.retrieval import Document
 from tidegate.features.bm25 import open_index
+from tidegate.search_jobs import judged_pairs
 
 pytest.importorskip("bm25s")
 RUNNER = CliRunner()
@@ -120,3 +122,13 @@ def test_a_ranker_is_trained_on_an_index_and_ranks_for_it(folder: Path) -> None:
 def _other_model(folder: Path) -> Path:
     model = LinearTextClassifier(validation_fraction=0).fit(["a good one", "a bad one"], ["x", "y"])
     return model.save(folder / "other.tg")
+
+
+def test_a_ranker_learns_from_what_bm25_finds(folder: Path) -> None:
+    run("build", folder / "d.jsonl", "--out", folder / "i")
+    index = open_index(folder / "i")
+    queries, documents, relevance = judged_pairs(index, [Document("1", "heat")], {"1": {"w1", "h2"}}, 10)
+    found = [hit.row for hit in index.search("heat", 10)]
+    assert queries == ["heat", "heat"]
+    assert documents == [index.text(row) for row in found]
+    assert relevance == [index.id(row) == "h2" for row in found]

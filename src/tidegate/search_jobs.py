@@ -184,7 +184,10 @@ def train_ranker(
 def judged_pairs(
     index: SearchIndex, queries: Sequence[Document], judged: Judgments, candidates: int
 ) -> tuple[list[str], list[str], list[bool]]:
-    """Queries, documents and whether one answers the other: the answers and the best of BM25, as `Ranker.fit` has it.
+    """Queries, documents and whether one answers the other, as `Ranker.fit` has it: the best of BM25 for each query.
+
+    Answers that BM25 does not find are left out: a second stage never sees them, and beside the best of the others they
+    would teach that what BM25 ranks low is right.
 
     Raises:
         DataError: No query has an answer in the index.
@@ -195,11 +198,10 @@ def judged_pairs(
         answers = [rows[id] for id in sorted(judged.get(item.id, ())) if id in rows]
         if not answers:
             continue
-        others = [hit.row for hit in index.search(item.text, candidates) if hit.row not in answers]
-        for row in (*answers, *others):
+        for hit in index.search(item.text, candidates):
             found[0].append(item.text)
-            found[1].append(index.text(row))
-            found[2].append(row in answers)
+            found[1].append(index.text(hit.row))
+            found[2].append(hit.row in answers)
     if not found[0]:
         raise DataError("no query has a judged answer in the index; where they are called by their places, say so")
     return found
