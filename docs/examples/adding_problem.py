@@ -116,7 +116,9 @@ def starting_gradients(cells: list[str], settings: dict[str, Any]) -> dict[str, 
         if cell != "rnn":
             starts[f"{cell}, torch's start"] = ["torch"]
         for name, init in starts.items():
+            show_progress(f"  gradients before training: {name}")
             curves[name] = gradient_norms(make_adder(cell, settings["hidden"], init, settings["random_state"]), x, y)
+    show_progress("")
     return curves
 
 
