@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install -qq
 NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 SANITIZED := build/sanitize
 
-.PHONY: install demo test test-slow test-data bench bench-full sanitize check-native check-aarch64 lint stubs clean
+.PHONY: install demo test test-slow test-data bench bench-full sanitize check-native check-aarch64 lint stubs docs clean
 
 # The extension is compiled while the packages install.
 install: $(VENV)/.tools
@@ -44,6 +44,10 @@ $(VENV)/.extension: $(VENV)/.tools $(NATIVE_SOURCES)
 $(VENV)/.dev: $(VENV)/.tools | install
 	@echo "Installing what tests and benchmarks need"
 	@$(PIP) --group dev
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.tools | install
+	@$(PIP) --group docs
 	@touch $@
 
 demo: install
@@ -106,6 +110,10 @@ check-aarch64:
 	  -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++
 	cmake --build build/aarch64 --parallel 2 --target tidegate_check
 	qemu-aarch64-static -L /usr/aarch64-linux-gnu build/aarch64/tidegate_check
+
+# The API reference from the docstrings: build/site/index.html. A warning is an error.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -q -W --keep-going -E -d build/doctrees docs/api build/site
 
 # The typed stub of the extension, made from the extension itself; a test holds it to the committed file.
 stubs: install

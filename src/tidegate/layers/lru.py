@@ -87,7 +87,7 @@ class LRU(SequenceLayer[Tensor]):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw λ from the ring, normal B, C and D of variances 1/(2I), 1/S and 1/I; g = log(1 - |λ|²) / 2."""
+        """Draw λ from the ring, normal B, C and D of variances 1/(2I), 1/S and 1/I; ``g = log(1 - |λ|²) / 2``."""
         with torch.no_grad():
             areas = torch.rand_like(self.nu_log) * (self.r_max**2 - self.r_min**2) + self.r_min**2
             # What a magnitude of exactly 0 or 1 would be the logarithm of is kept away from zero.
