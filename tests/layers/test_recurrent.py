@@ -243,6 +243,8 @@ def test_inputs_that_do_not_fit(call, error, message):
         ("LSTM", {"zoneout": (0.1, 0.1, 0.1)}, ValueError, r"the pair \(zoneout_c, zoneout_h\)"),
         ("LSTM", {"proj_size": 4}, ValueError, "proj_size has to be smaller than hidden_size"),
         ("LSTM", {"proj_size": -1}, ValueError, "proj_size should be a positive integer or zero"),
+        ("GRU", {"proj_size": 2}, ValueError, "proj_size argument is only supported for LSTM"),
+        ("RNN", {"proj_size": 0}, ValueError, "proj_size argument is only supported for LSTM"),
         ("LSTM", {"peephole": 1}, TypeError, "peephole should be of type bool"),
     ],
 )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tidegate.layers.recurrent_arguments import refuse_projection
 from tidegate.layers.recurrent_base import RecurrentBase
 
 __all__ = ["GRU", "LSTM", "RNN"]
@@ -65,6 +66,7 @@ class RNN(RecurrentBase[Tensor]):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
+        proj_size: None = None,
         recurrent_dropout: float = 0.0,
         weight_dropout: float = 0.0,
         zoneout: float = 0.0,
@@ -76,6 +78,7 @@ class RNN(RecurrentBase[Tensor]):
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
+        refuse_projection(proj_size)
         super().__init__(
             f"rnn_{nonlinearity}",
             f"RNN_{nonlinearity.upper()}",
@@ -256,6 +259,7 @@ class GRU(RecurrentBase[Tensor]):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
+        proj_size: None = None,
         recurrent_dropout: float = 0.0,
         weight_dropout: float = 0.0,
         zoneout: float = 0.0,
@@ -266,6 +270,7 @@ class GRU(RecurrentBase[Tensor]):
         init: str | Sequence[str] = "torch",
         reset_after: bool = True,
     ) -> None:
+        refuse_projection(proj_size)
         super().__init__(
             "gru" if reset_after else "gru_reset_before",
             "GRU",

@@ -8,7 +8,15 @@ from typing import Any
 from tidegate.errors import nearest
 from tidegate.layers.merging import MERGES
 
-__all__ = ["check_dropout", "check_merge", "check_probability", "check_sizes", "check_switches", "zoneout_rates"]
+__all__ = [
+    "check_dropout",
+    "check_merge",
+    "check_probability",
+    "check_sizes",
+    "check_switches",
+    "refuse_projection",
+    "zoneout_rates",
+]
 
 
 def _is_number(value: Any) -> bool:
@@ -92,3 +100,9 @@ def zoneout_rates(zoneout: float | tuple[float, float], mode: str) -> tuple[floa
     check_probability("zoneout of c", of_c)
     check_probability("zoneout of h" if mode == "LSTM" else "zoneout", of_h)
     return float(of_c), float(of_h)
+
+
+def refuse_projection(proj_size: object) -> None:
+    """torch.nn's answer where a cell without a projection is given the size of one."""
+    if proj_size is not None:
+        raise ValueError(f"proj_size argument is only supported for LSTM, not RNN or GRU; found {proj_size}")
