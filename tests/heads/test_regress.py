@@ -19,8 +19,8 @@ def test_losses_are_in_standard_deviations_and_predictions_in_units(loss: str) -
     expected = {"squared": errors.square(), "absolute": errors.abs(), "huber": huber}[loss]
     torch.testing.assert_close(head.losses(outputs, targets), expected)
     measured = head.measure(outputs, targets)
-    torch.testing.assert_close(measured["mean_absolute_error"], (predictions - targets).abs())
-    torch.testing.assert_close(measured["mean_squared_error"], (predictions - targets).square())
+    torch.testing.assert_close(measured["mae"], (predictions - targets).abs())
+    torch.testing.assert_close(measured["mse"], (predictions - targets).square())
 
 
 def test_targets_that_are_all_alike_have_no_spread_to_divide_by() -> None:

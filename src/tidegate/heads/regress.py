@@ -13,7 +13,7 @@ from tidegate.heads.sequence import SequenceNetwork
 from tidegate.layers.dropout import check_rate
 from tidegate.layers.dropout import dropout as drop_features
 
-__all__ = ["REGRESSION_LOSSES", "RegressionHead", "SequenceRegressor"]
+__all__ = ["REGRESSION_LOSSES", "RegressionHead", "SequenceRegressor", "error_rows"]
 
 REGRESSION_LOSSES = ("squared", "absolute", "huber")
 
@@ -65,13 +65,18 @@ class RegressionHead(nn.Module):
         return functional.huber_loss(outputs, wanted, reduction="none")
 
     def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """``mean_absolute_error`` and ``mean_squared_error``, in the targets' units."""
-        errors = self.decode(outputs) - targets.float()
-        return {"mean_absolute_error": errors.abs(), "mean_squared_error": errors.square()}
+        """``mae``, the absolute error of each row, and ``mse``, the squared one, in the targets' units."""
+        return error_rows(self.decode(outputs), targets)
 
     def decode(self, outputs: Tensor) -> Tensor:
         """Standardised predictions ``[B]`` to numbers in the targets' units."""
         return outputs * self.scale + self.centre
+
+
+def error_rows(predictions: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """The absolute and the squared error of each row, ``[B]``, as ``mae`` and ``mse``."""
+    errors = predictions - targets.float()
+    return {"mae": errors.abs(), "mse": errors.square()}
 
 
 class SequenceRegressor(SequenceNetwork):
