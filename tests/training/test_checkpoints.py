@@ -76,3 +76,43 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file, not a folder")
     with pytest.raises(TidegateError, match=r"cannot write to the run folder .*checkpoints"):
         CheckpointFolder(tmp_path / "run").prepare(resume=False)
+
+
+def test_a_bit_that_fell_over_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.ckpt"
+    AtomicCheckpoints().save_checkpoint({"weights": torch.arange(1000.0)}, path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x40  # among the weights, of which torch reads whatever they are
+    path.write_bytes(content)
+    assert not torch.equal(torch.load(path, weights_only=True)["weights"], torch.arange(1000.0))
+    with pytest.raises(
+        TidegateError, match=r"cannot read the checkpoint .*a\.ckpt: .* is damaged; start the run again"
+    ):
+        read_checkpoint(path)
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    assert folder.prepare(resume=True) is None
+    folder.last.touch()
+    (folder.folder / ".last.ckpt.4711").touch()
+    (folder.folder / "notes.txt").touch()
+    assert folder.prepare(resume=True) == folder.last
+    assert sorted(path.name for path in folder.folder.iterdir()) == ["last.ckpt", "notes.txt"]
+
+
+def test_the_best_checkpoint_stays_when_the_last_one_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError("no links here")
+
+    for name in ("links", "none"):
+        folder = CheckpointFolder(tmp_path / name)
+        folder.prepare(resume=False)
+        AtomicCheckpoints().save_checkpoint({"epoch": 1}, folder.last)
+        folder.keep_best()
+        AtomicCheckpoints().save_checkpoint({"epoch": 2}, folder.last)
+        assert (read_checkpoint(folder.best), read_checkpoint(folder.last)) == ({"epoch": 1}, {"epoch": 2})
+        assert sorted(os.listdir(folder.folder)) == ["best.ckpt", "last.ckpt"]
+        monkeypatch.setattr(os, "link", refuse)

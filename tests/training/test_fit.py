@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -203,6 +204,68 @@ def test_a_run_of_other_settings_is_not_resumed(tmp_path: Path) -> None:
     train(run_folder=tmp_path, max_epochs=1, fingerprint={"batch_size": 16, "data": "a"})
     with pytest.raises(TidegateError, match=r"last.ckpt: batch_size was 16 and is 32; use the settings"):
         train(run_folder=tmp_path, resume=True, fingerprint={"batch_size": 32, "data": "a"})
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_checkpoint_of_another_architecture_is_refused_and_kept(tmp_path: Path) -> None:
+    train(run_folder=tmp_path, max_epochs=1)
+    before = snapshot(tmp_path)
+    shape = r"its encoder.* has the shape \(24, 8\), here it is \(36, 8\)"
+    with pytest.raises(TidegateError, match=rf"last\.ckpt: it is of another architecture: .*{shape}"):
+        train(toy_network(hidden_size=12), run_folder=tmp_path, resume=True)
+    with pytest.raises(TidegateError, match=r"another architecture: it has no attention\.projection\.weight"):
+        train(toy_network(pooling="attention"), run_folder=tmp_path, resume=True)
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
+@pytest.mark.parametrize("kind", ["truncated", "flipped", "foreign", "empty"])
+def test_a_checkpoint_that_is_damaged_is_named_and_nothing_is_overwritten(name: str, kind: str, tmp_path: Path) -> None:
+    # Of two epochs the first one is the best, so that both files are read.
+    assert train(run_folder=tmp_path, max_epochs=2, learning_rate=1e-9)[1].best_epoch == 1
+    path = tmp_path / "checkpoints" / name
+    content = bytearray(path.read_bytes())
+    path.unlink()  # the two may be one file
+    if kind == "foreign":
+        torch.save({"state_dict": {}, "callbacks": {}}, path)
+    elif kind == "flipped":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    else:
+        path.write_bytes(content[: 0 if kind == "empty" else len(content) * 2 // 3])
+    before = snapshot(tmp_path)
+    said = "cannot resume from" if kind == "foreign" else "cannot read the checkpoint"
+    with pytest.raises(TidegateError, match=rf"{said} .*{name}"):
+        train(run_folder=tmp_path, resume=True, learning_rate=1e-9)
+    assert snapshot(tmp_path) == before
+
+
+def test_a_run_killed_between_its_two_checkpoints_is_the_same_run(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"monitor": "loss"}
+    unbroken = train(**changes)
+    for done in (1, 2):
+        folder = tmp_path / str(done)
+        result = train(run_folder=folder, max_epochs=done, **changes)[1]
+        assert result.best_epoch == done
+        best = folder / "checkpoints" / "best.ckpt"
+        best.unlink()
+        if done == 2:  # what stands there then is an earlier epoch's
+            shutil.copy(tmp_path / "1" / "first.ckpt", best)
+        else:
+            shutil.copy(folder / "checkpoints" / "last.ckpt", folder / "first.ckpt")
+        assert_same(train(toy_network(seed=5), run_folder=folder, resume=True, **changes), unbroken)
+
+
+def test_the_two_checkpoints_must_be_of_one_run(tmp_path: Path) -> None:
+    assert train(run_folder=tmp_path, max_epochs=3, learning_rate=1e-9)[1].best_epoch == 1
+    checkpoints = tmp_path / "checkpoints"
+    train(run_folder=tmp_path / "other", max_epochs=3, monitor="loss")
+    shutil.copy(tmp_path / "other" / "checkpoints" / "best.ckpt", checkpoints / "best.ckpt")
+    with pytest.raises(TidegateError, match=r"its best epoch is 1, and .*best\.ckpt is of epoch 3"):
+        train(run_folder=tmp_path, resume=True, learning_rate=1e-9)
 
 
 def test_without_resume_an_old_checkpoint_is_replaced(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -10,6 +13,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from torch import nn
 
 from tidegate.errors import TidegateError
 
@@ -29,6 +33,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
+            _flush_folder(path.parent)
         except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as RuntimeError
             raise TidegateError(
                 f"cannot write the checkpoint {path}: {error}; free some space or choose another output folder"
@@ -45,11 +50,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint of tensors and plain values, on the CPU.
 
     Raises:
-        TidegateError: The file is missing, truncated, or holds anything else.
+        TidegateError: The file is missing, truncated, damaged in any bit, or holds anything else.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch reads tensors without a look at their checksums
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"{damaged} in it is damaged")
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, UnpicklingError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, EOFError, UnpicklingError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise TidegateError(
             f"cannot read the checkpoint {path}: {str(error).splitlines()[0] if str(error) else type(error).__name__}; "
             "start the run again without resuming"
@@ -57,7 +66,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 class CheckpointFolder:
-    """``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt`` in the folder of a run."""
+    """``checkpoints/last.ckpt`` and ``checkpoints/best.ckpt`` in the folder of a run.
+
+    The last one is written first, and where it is the best so far it then becomes ``best.ckpt`` as well: whenever a run
+    is killed, ``last.ckpt`` is whole and says which epoch is the best, and the weights of that are in one of the two.
+    """
 
     def __init__(self, run_folder: Path) -> None:
         self.folder = Path(run_folder) / "checkpoints"
@@ -70,25 +83,54 @@ class CheckpointFolder:
         Raises:
             TidegateError: The folder cannot be made or written.
         """
-        if resume and self.last.is_file() and self.best.is_file():
+        for abandoned in self.folder.glob(".*.ckpt.*"):  # half a file, of a process that was killed
+            with contextlib.suppress(OSError):
+                abandoned.unlink()
+        if resume and self.last.is_file():
             return self.last
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.best.unlink(missing_ok=True)
             self.last.unlink(missing_ok=True)
+            self.best.unlink(missing_ok=True)
         except OSError as error:
             raise TidegateError(
                 f"cannot write to the run folder {self.folder}: {error.strerror or error}; choose another output folder"
             ) from error
         return None
 
-    def resumable_state(self, fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-        """What the last epoch's checkpoint says of the run, once it is known to be the same run.
+    def keep_best(self) -> None:
+        """Let the last checkpoint be the best one as well.
 
         Raises:
-            TidegateError: It was made with other settings or data; the message names them.
+            TidegateError: It cannot be written.
         """
-        state = read_checkpoint(self.last)["callbacks"]["tidegate"]
+        temporary = self.folder / f".{self.best.name}.{os.getpid()}"
+        try:
+            temporary.unlink(missing_ok=True)
+            try:
+                os.link(self.last, temporary)
+            except OSError:  # a file system without links
+                shutil.copyfile(self.last, temporary)
+            os.replace(temporary, self.best)
+            _flush_folder(self.folder)
+        except OSError as error:
+            raise TidegateError(
+                f"cannot write the checkpoint {self.best}: {error}; free some space or choose another output folder"
+            ) from error
+
+    def resume(self, fingerprint: Mapping[str, Any], network: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The state of the run and the checkpoint of its best epoch, once it is known to be the same run.
+
+        Args:
+            fingerprint: What must be as it was.
+            network: Of the architecture that the checkpoint must have.
+
+        Raises:
+            TidegateError: It was made with other settings or data, or of another architecture; the message names them.
+                Or a file is damaged or missing.
+        """
+        last = read_checkpoint(self.last)
+        state = self._state(last, self.last)
         found = state["fingerprint"]
         different = [
             f"{name} was {found.get(name)!r} and is {fingerprint.get(name)!r}"
@@ -100,10 +142,67 @@ class CheckpointFolder:
                 f"cannot resume from {self.last}: {'; '.join(different)}; use the settings and data of that run, "
                 "or start again without resuming"
             )
-        return state
+        if different := _differences(last["state_dict"], network):
+            raise TidegateError(
+                f"cannot resume from {self.last}: it is of another architecture: {'; '.join(different[:4])}"
+                f"{' and more' if len(different) > 4 else ''}; use the model of that run, or start again without "
+                "resuming"
+            )
+        if state["best_epoch"] == len(state["history"]):
+            self.keep_best()
+            return state, last
+        best = read_checkpoint(self.best)
+        if (epoch := self._state(best, self.best)["best_epoch"]) != state["best_epoch"]:
+            raise TidegateError(
+                f"cannot resume from {self.last}: its best epoch is {state['best_epoch']}, and {self.best} is of epoch "
+                f"{epoch}: the two are of different runs; start again without resuming"
+            )
+        return state, best
 
     def random_state(self) -> int | None:
         """The seed of the run whose last checkpoint is here, or None."""
-        if not (self.last.is_file() and self.best.is_file()):
+        if not self.last.is_file():
             return None
-        return int(read_checkpoint(self.last)["callbacks"]["tidegate"]["random_state"])
+        state = self._state(read_checkpoint(self.last), self.last)
+        # Pre-training has a seed of its own, and the fingerprint of the run that it is for.
+        return int(state["fingerprint"].get("random_state", state["random_state"]))
+
+    @staticmethod
+    def _state(checkpoint: Any, path: Path) -> dict[str, Any]:
+        """What a checkpoint says of its run."""
+        try:
+            state = checkpoint["callbacks"]["tidegate"]
+            wanted = {"history", "best_epoch", "best_score", "fingerprint", "random_state"}
+            if not wanted <= state.keys() or not isinstance(checkpoint["state_dict"], dict):
+                raise KeyError
+        except (KeyError, TypeError, AttributeError):
+            raise TidegateError(
+                f"cannot resume from {path}: expected a checkpoint that tidegate wrote in training, found another file"
+            ) from None
+        return state
+
+
+def _differences(weights: Mapping[str, Any], network: nn.Module) -> list[str]:
+    """In what the weights of a checkpoint are not those of a network."""
+    prefix = "network."
+    found = {name.removeprefix(prefix): tuple(tensor.shape) for name, tensor in weights.items()}
+    own = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    return [
+        *(f"it has no {name}" for name in own if name not in found),
+        *(f"it has {name} as well" for name in found if name not in own),
+        *(
+            f"its {name} has the shape {found[name]}, here it is {shape}"
+            for name, shape in own.items()
+            if name in found and found[name] != shape
+        ),
+    ]
+
+
+def _flush_folder(folder: Path) -> None:
+    # A rename reaches the disk only with its folder; not every file system lets a folder be flushed.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from tidegate.errors import TidegateError
 from tidegate.training.averaging import TriggeredAverage, WeightAverage, averaged_weights
-from tidegate.training.checkpoints import AtomicCheckpoints, CheckpointFolder, read_checkpoint
+from tidegate.training.checkpoints import AtomicCheckpoints, CheckpointFolder
 from tidegate.training.module import DivergenceError, NetworkModule
 from tidegate.training.optimizers import AVERAGE_TRIGGER
 from tidegate.training.precision import PRECISIONS
@@ -54,7 +54,7 @@ def fit(
         train: Batches to learn from.
         validation: Batches that choose the epoch; without them the last epoch is kept.
         settings: How to train.
-        run_folder: Where ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt`` go; None writes nothing.
+        run_folder: Where ``checkpoints/last.ckpt`` and ``checkpoints/best.ckpt`` go; None writes nothing.
         resume: Whether to go on from ``last.ckpt`` where there is one.
         fingerprint: What must be equal between a run and its resumption: plain values by name.
         callbacks: Further callbacks of Lightning's, called before the epoch is judged.
@@ -80,8 +80,9 @@ def fit(
     if folder is not None:
         resume_from = folder.prepare(resume)
         if resume_from is not None:
-            selection.load_state_dict(folder.resumable_state(fingerprint))
-            selection.best_weights = _network_weights(read_checkpoint(folder.best))
+            state, best = folder.resume(fingerprint, network)
+            selection.load_state_dict(state)
+            selection.best_weights = _network_weights(best)
             _log.info("resuming after epoch %d from %s", len(selection.history), resume_from)
 
     interrupted, divergence = False, ""

@@ -83,9 +83,9 @@ class Selection(lightning.Callback):
         if not self.settings.verbose and trainer.is_global_zero:
             _log.info(epoch_line(entry, self.settings.max_epochs, better))
         if self.folder is not None:
-            if better:
-                trainer.save_checkpoint(self.folder.best)
             trainer.save_checkpoint(self.folder.last)
+            if better and trainer.is_global_zero:
+                self.folder.keep_best()
         trainer.should_stop = self.finished
 
     def _score(self, entry: dict[str, Any]) -> float:
