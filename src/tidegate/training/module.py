@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import lightning
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tidegate.data.batch import Batch
@@ -16,7 +18,7 @@ from tidegate.data.seeds import derive_seed
 from tidegate.training.optimizers import make_optimizer
 from tidegate.training.parts import learning_parts, parameter_groups
 from tidegate.training.schedules import Schedules
-from tidegate.training.settings import BatchSource, FitSettings, Trainable
+from tidegate.training.settings import BatchSource, FitSettings, Score, Trainable
 
 __all__ = ["DivergenceError", "NetworkModule", "penalized_parameters"]
 
@@ -72,6 +74,8 @@ class NetworkModule(lightning.LightningModule):
         self.train_source, self.validation_source = train, validation
         self.train_sums: Tensor | None = None
         self.validation_sums: dict[str, Tensor] = {}
+        self.validation_score: dict[str, float] = {}
+        self._judged: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]] = []
         self.tokens = 0
         self.train_seconds = 0.0
         self.epoch_started = 0.0
@@ -176,24 +180,34 @@ class NetworkModule(lightning.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Begin the sums of the validation."""
         self.train_seconds = time.perf_counter() - self.epoch_started
-        self.validation_sums = {}
+        self.validation_sums, self.validation_score, self._judged = {}, {}, []
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add up the metrics of a batch."""
-        for name, (total, count) in cast(Trainable, self.network).measure(batch).items():
+        """Add up the metrics of a batch, and keep its outputs where the monitor is measured from all of them."""
+        if self.settings.score is None:
+            measured = cast(Trainable, self.network).measure(batch)
+        else:
+            measured, outputs = cast(Any, self.network).judge(batch)
+            weights = None if batch.weights is None else batch.weights.cpu().numpy()
+            self._judged.append((cast(Tensor, batch.targets).cpu().numpy(), outputs.float().cpu().numpy(), weights))
+        for name, (total, count) in measured.items():
             sums = torch.stack([total, count])
             self.validation_sums[name] = self.validation_sums[name] + sums if name in self.validation_sums else sums
 
     def on_validation_epoch_end(self) -> None:
         """Show the metrics to callbacks."""
-        self.log_dict({f"validation_{name}": self._quotient(sums) for name, sums in self.validation_sums.items()})
+        if self.settings.score is not None:
+            self.validation_score = {self.settings.monitor: self._score(self.settings.score)}
+        measured = {name: self._quotient(sums) for name, sums in self.validation_sums.items()}
+        measured |= self.validation_score
+        self.log_dict({f"validation_{name}": value for name, value in measured.items()})
 
     def epoch_entry(self) -> dict[str, Any]:
         """What the history says of the epoch that was just finished."""
         if self.validation_source is None:
             self.train_seconds = time.perf_counter() - self.epoch_started
         train_loss = math.nan if self.train_sums is None else self._quotient(self.train_sums)
-        measured = {name: self._quotient(sums) for name, sums in self.validation_sums.items()}
+        measured = {name: self._quotient(sums) for name, sums in self.validation_sums.items()} | self.validation_score
         tokens = cast(Tensor, self.trainer.strategy.reduce(torch.tensor(float(self.tokens)), reduce_op="sum"))
         return {
             "epoch": self.current_epoch + 1,
@@ -204,6 +218,17 @@ class NetworkModule(lightning.LightningModule):
             "tokens_per_second": float(tokens) / max(self.train_seconds, 1e-9),
             "seconds": time.perf_counter() - self.epoch_started,
         }
+
+    def _score(self, score: Score) -> float:
+        """The monitor over the validation rows of all processes."""
+        judged = self._judged
+        if self.trainer.world_size > 1:
+            everywhere: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(everywhere, judged)
+            judged = [rows for process in everywhere for rows in process]
+        targets, outputs, weights = zip(*judged, strict=True)
+        weighted = None if weights[0] is None else np.concatenate(weights)
+        return score(np.concatenate(targets), np.concatenate(outputs), weighted)
 
     def _quotient(self, sums: Tensor) -> float:
         total, count = cast(Tensor, self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")).tolist()

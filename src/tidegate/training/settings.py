@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tidegate.data.batch import Batch
 from tidegate.errors import nearest
+from tidegate.reporting.scores import sign_of
 from tidegate.training.optimizers import check_optimizer
 from tidegate.training.precision import describe_precision
 from tidegate.training.schedules import check_schedule
 
-__all__ = ["FROZEN", "PENALIZED", "BatchSource", "FitResult", "FitSettings", "Trainable"]
+__all__ = ["FROZEN", "PENALIZED", "BatchSource", "FitResult", "FitSettings", "Score", "Trainable"]
 
 FROZEN = ("embedding", "encoder")
 PENALIZED = ("weights", "embedding", "recurrent", "head", "all")
-# Of these metrics a lower one is better, of all others a higher one.
-_LOWER_IS_BETTER = ("loss", "mean_absolute_error", "mean_squared_error", "calibration_error", "perplexity")
+# From the targets and outputs of all validation rows, and their weights or None, to a figure.
+Score = Callable[[NDArray[Any], NDArray[Any], NDArray[Any] | None], float]
 
 
 class Trainable(Protocol):
@@ -74,6 +76,8 @@ class FitSettings:
         unfreeze_every: Epochs after which one part more begins to learn, the highest first (Howard & Ruder 2018); None
             trains all from the beginning.
         layer_rate_decay: What the learning rate is multiplied by from each part to the one below it.
+        score: What measures `monitor` from all validation rows at once, where the network does not measure it row by
+            row; the network then has ``judge(batch)``, which gives what ``measure`` gives and the outputs ``[B, ...]``.
     """
 
     learning_rate: float
@@ -106,6 +110,7 @@ class FitSettings:
     frozen: str | None = None
     unfreeze_every: int | None = None
     layer_rate_decay: float = 1.0
+    score: Score | None = None
 
     def __post_init__(self) -> None:
         describe_precision(self.precision, self.device)
@@ -139,7 +144,7 @@ class FitSettings:
     @property
     def sign(self) -> float:
         """1 where a higher `monitor` is better, else -1."""
-        return -1.0 if self.monitor in _LOWER_IS_BETTER else 1.0
+        return sign_of(self.monitor)
 
 
 @dataclass(frozen=True)
