@@ -150,3 +150,16 @@ def test_averaged_sgd_resumes_as_it_was(stopped_in: int, tmp_path: Path) -> None
     with pytest.raises(RuntimeError, match="the machine is gone"):
         fit(toy_network(), broken, toy_batches(30, 1, shuffle=False), toy_settings(**changes), run_folder=tmp_path)
     assert_same(train(toy_network(seed=5), run_folder=tmp_path, resume=True, **changes), unbroken)
+
+
+def test_the_average_has_the_buffers_of_the_network_itself() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    network.register_buffer("table", torch.zeros(3, 2), persistent=False)
+    average = WeightAverage(network, 0.9)
+    copied = dict(average.average.module.named_buffers())
+    assert list(copied) == list(dict(network.named_buffers()))
+    assert all(buffer is copied[name] for name, buffer in network.named_buffers())
+    assert list(average.weights) == list(network.state_dict())  # what is not kept of the network is not of it
+    assert not any(
+        own is other for own, other in zip(network.parameters(), average.average.module.parameters(), strict=True)
+    )
