@@ -64,6 +64,16 @@ def test_nothing_to_resume_says_what_was_looked_for(tmp_path: Path):
             prepare(out, tmp_path, resume=True)
 
 
+def test_a_run_that_was_killed_in_its_first_epoch_is_resumed_by_its_recipe(tmp_path: Path):
+    for name in ("2026-01-01_00-00-00", "2026-01-02_00-00-00"):
+        (tmp_path / "tiny" / name).mkdir(parents=True)
+        (tmp_path / "tiny" / name / "recipe.yaml").touch()
+    newest = tmp_path / "tiny" / "2026-01-02_00-00-00"
+    assert prepare(None, tmp_path, resume=True) == prepare(newest, tmp_path, resume=True) == newest
+    finish(tmp_path / "tiny" / "2025-12-31_00-00-00")  # a run that got farther goes before
+    assert prepare(None, tmp_path, resume=True).name == "2025-12-31_00-00-00"
+
+
 def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(TidegateError, match=r"file/run: the run's folder cannot be written: Not a directory"):

@@ -19,7 +19,7 @@ def prepare_run_folder(name: str, out: str | Path | None, *, resume: bool, overw
     Args:
         name: The recipe's name, by which runs are filed.
         out: The folder; None takes a new one, ``runs/<name>/<date and time>``, or with `resume` the latest there.
-        resume: Whether to go on with the run that the folder holds.
+        resume: Whether to go on with the run that the folder holds, from its beginning where no epoch was finished.
         overwrite: Whether a run that the folder holds may be replaced.
         runs: Folder of the runs that have no `out`.
 
@@ -52,14 +52,16 @@ def _resumable_folder(name: str, out: str | Path | None, runs: Path) -> Path:
     else:
         parent = runs / name
         candidates = sorted(parent.iterdir(), reverse=True) if parent.is_dir() else []
-    for folder in candidates:
-        if _holds_checkpoints(folder, "last.ckpt"):
-            _check_writable(folder)
-            return folder
+    # A run that was killed before its first epoch was finished has left its recipe, and with that its seed.
+    begun = [folder for folder in candidates if _holds_checkpoints(folder, "last.ckpt")]
+    begun += [folder for folder in candidates if (folder / RECIPE_FILE).is_file()]
+    if begun:
+        _check_writable(begun[0])
+        return begun[0]
     place = out if out is not None else runs / name
     raise TidegateError(
         f"{place}: there is no run to resume: expected {CHECKPOINTS}/last.ckpt, which a run writes after its first "
-        "epoch. Train without --resume, or name the folder of a run with --out."
+        f"epoch, or its {RECIPE_FILE}. Train without --resume, or name the folder of a run with --out."
     )
 
 
