@@ -53,8 +53,8 @@ Weights = NDArray[np.floating[Any]] | None
 
 
 def sign_of(monitor: str) -> float:
-    """1 where a higher figure of this name is better, else -1."""
-    return -1.0 if monitor in LOWER_IS_BETTER else 1.0
+    """1 where a higher figure of this name, or of a task of several as ``rating_mae``, is better, else -1."""
+    return -1.0 if any(monitor == name or monitor.endswith(f"_{name}") for name in LOWER_IS_BETTER) else 1.0
 
 
 def class_score(name: str, targets: NDArray[np.int64], probabilities: Numbers, weights: Weights = None) -> float:
