@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ __all__ = [
     "resolve_seed",
     "resolve_verbose",
     "stratified_split",
+    "validation_parts",
 ]
 
 
@@ -115,8 +116,16 @@ def check_sample_weight(sample_weight: Any, num_rows: int) -> np.ndarray | None:
     return weights
 
 
-def check_data(X: Any, y: Any, sample_weight: Any) -> tuple[list[str], np.ndarray, np.ndarray | None]:
+def check_data(
+    X: Any, y: Any, sample_weight: Any, check: Callable[[Any, int], np.ndarray] = check_labels
+) -> tuple[list[str], np.ndarray, np.ndarray | None]:
     """Texts, labels and weights to learn from; rows of weight 0 are left out.
+
+    Args:
+        X: The texts.
+        y: What is to be learned of each.
+        sample_weight: The weight of each, or None.
+        check: From y and the number of rows to an array of rows.
 
     Raises:
         DataError: There are no texts, or X, y or sample_weight cannot be used; the message says where.
@@ -124,7 +133,7 @@ def check_data(X: Any, y: Any, sample_weight: Any) -> tuple[list[str], np.ndarra
     texts = check_texts(X)
     if not texts:
         raise DataError("X is empty: fitting needs at least two texts")
-    labels, weights = check_labels(y, len(texts)), check_sample_weight(sample_weight, len(texts))
+    labels, weights = check(y, len(texts)), check_sample_weight(sample_weight, len(texts))
     if weights is not None and not weights.all():
         kept = np.flatnonzero(weights)
         texts, labels, weights = [texts[row] for row in kept], labels[kept], weights[kept]
@@ -139,10 +148,7 @@ def check_validation(
     Raises:
         DataError: It has another form, cannot be used, or has a label that is not one of `classes`.
     """
-    if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-        raise DataError("validation_data must be (X, y) or (X, y, sample_weight)")
-    X, y, *rest = validation_data
-    texts, labels, weights = check_data(X, y, rest[0] if rest else None)
+    texts, labels, weights = check_data(*validation_parts(validation_data))
     unseen = np.setdiff1d(labels, classes) if labels.dtype.kind == classes.dtype.kind else np.unique(labels)
     if len(unseen):
         raise DataError(
@@ -150,6 +156,18 @@ def check_validation(
             f"known are {classes[:10].tolist()}"
         )
     return texts, np.searchsorted(classes, labels), weights
+
+
+def validation_parts(validation_data: Any) -> tuple[Any, Any, Any]:
+    """X, y and the weights or None of ``(X, y)`` or ``(X, y, sample_weight)``.
+
+    Raises:
+        DataError: It has another form.
+    """
+    if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+        raise DataError("validation_data must be (X, y) or (X, y, sample_weight)")
+    X, y, *rest = validation_data
+    return X, y, rest[0] if rest else None
 
 
 def check_choice(name: str, value: Any, legal: Sequence[str]) -> None:
