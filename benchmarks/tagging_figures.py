@@ -19,9 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from performance_page import RESULTS, mark, markdown
-
 from bars import at_least
+from performance_page import RESULTS, mark, markdown
 from side_by_side import machine, write_json
 from tidegate import SequenceTagger, jobs
 from tidegate.config import Recipe, load_recipe
