@@ -151,6 +151,8 @@ class ContextualTextClassifier(ClassifierMixin, NeuralEstimator):
         *,
         run_folder: str | os.PathLike[str] | None = None,
         resume: bool = False,
+        callbacks: Sequence[Any] = (),
+        loggers: Sequence[Any] = (),
     ) -> Self:
         """Learn from texts and labels, as ``TextClassifier.fit``.
 
@@ -160,7 +162,7 @@ class ContextualTextClassifier(ClassifierMixin, NeuralEstimator):
             ValueError: An argument of the estimator is out of range.
             TidegateError: A checkpoint cannot be written or read, or belongs to another run.
         """
-        plan = self._plan(run_folder, resume)
+        plan = self._plan(run_folder, resume, loggers, callbacks)
         if not isinstance(self.max_tokens, (int, np.integer)) or self.max_tokens < 3:
             raise ValueError(f"max_tokens must be a whole number of at least 3; found {self.max_tokens!r}")
         texts, labels, weights = check_data(X, y, sample_weight)

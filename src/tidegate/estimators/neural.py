@@ -29,8 +29,10 @@ from tidegate.estimators.base import (
 
 if TYPE_CHECKING:
     from lightning import Callback
+    from lightning.pytorch.loggers import Logger
 
     from tidegate.training.fit import BatchSource, FitSettings
+    from tidegate.training.records import Record
 
 __all__ = ["TEXT", "FitPlan", "NeuralEstimator", "seeded"]
 
@@ -62,6 +64,8 @@ class FitPlan:
         settings: How to train.
         folder: Where checkpoints go, or None.
         resume: Whether to go on from the checkpoints there.
+        loggers: Where the epochs are recorded.
+        callbacks: The user's own, of Lightning's kind.
     """
 
     device: str
@@ -69,6 +73,8 @@ class FitPlan:
     settings: FitSettings
     folder: Path | None
     resume: bool
+    loggers: Sequence[Record | Logger] = ()
+    callbacks: Sequence[Callback] = ()
 
 
 class NeuralEstimator(BaseEstimator):
@@ -124,15 +130,23 @@ class NeuralEstimator(BaseEstimator):
 
     # --- fitting
 
-    def _plan(self, run_folder: str | os.PathLike[str] | None, resume: bool) -> FitPlan:
+    def _plan(
+        self,
+        run_folder: str | os.PathLike[str] | None,
+        resume: bool,
+        loggers: Sequence[Any] = (),
+        callbacks: Sequence[Any] = (),
+    ) -> FitPlan:
         """Check the arguments that all of these estimators have, and settle device, seed and folder.
 
         Raises:
-            ValueError: An argument is out of range, or there is nothing to resume from.
+            ValueError: An argument is out of range, there is nothing to resume from, or a logger is none.
+            MissingExtraError: The package of a logger is not installed.
         """
         # Lightning takes seconds to import, and a fitted model does without it.
         from tidegate.training.checkpoints import CheckpointFolder
         from tidegate.training.precision import describe_precision
+        from tidegate.training.records import as_records
         from tidegate.training.settings import FitSettings
 
         check_training_arguments(self)
@@ -148,7 +162,8 @@ class NeuralEstimator(BaseEstimator):
         settings = FitSettings(**self._arguments(names), **own)
         if settings.precision != "float32":
             _log.info("precision: %s", describe_precision(settings.precision, device))
-        return FitPlan(device, random_state, settings, folder, resume)
+        records = as_records(loggers, folder)
+        return FitPlan(device, random_state, settings, folder, resume, records, tuple(callbacks))
 
     def _train(
         self,
@@ -190,7 +205,9 @@ class NeuralEstimator(BaseEstimator):
             run_folder=plan.folder,
             resume=plan.resume,
             fingerprint=fingerprint,
-            callbacks=callbacks,
+            callbacks=[*plan.callbacks, *callbacks],
+            loggers=plan.loggers,
+            hyperparameters={**self._arguments(self.get_params(deep=False)), "random_state": plan.random_state},
         )
         vars(self).update(fitted)
         self.network_ = network.eval()

@@ -167,6 +167,8 @@ class Ranker(NeuralEstimator):
         corpus: Sequence[str] | None = None,
         run_folder: str | os.PathLike[str] | None = None,
         resume: bool = False,
+        callbacks: Sequence[Any] = (),
+        loggers: Sequence[Any] = (),
     ) -> Self:
         """Learn from judged pairs: row r says whether ``documents[r]`` answers ``queries[r]``.
 
@@ -180,12 +182,13 @@ class Ranker(NeuralEstimator):
             corpus: The whole collection, whose statistics BM25 takes; None takes the documents of the pairs.
             run_folder: Where checkpoints are kept.
             resume: Go on from the last finished epoch in `run_folder`.
+            callbacks, loggers: As of :meth:`TextClassifier.fit`.
 
         Raises:
             DataError: The rows do not fit together, or no query has both an answer and another document.
             ValueError: An argument of the estimator is out of range.
         """
-        plan = self._plan(run_folder, resume)
+        plan = self._plan(run_folder, resume, loggers, callbacks)
         check_vector_arguments(self)
         for name in ("match_size", "negatives"):
             value = getattr(self, name)

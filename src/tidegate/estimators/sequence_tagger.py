@@ -250,6 +250,8 @@ class SequenceTagger(TagPredictions):
         intents: Any = None,
         run_folder: str | os.PathLike[str] | None = None,
         resume: bool = False,
+        callbacks: Sequence[Any] = (),
+        loggers: Sequence[Any] = (),
     ) -> Self:
         """Learn from sentences and their tags.
 
@@ -262,6 +264,7 @@ class SequenceTagger(TagPredictions):
             intents: One label a sentence, learned beside the tags; None learns tags alone.
             run_folder: Where the checkpoints ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt`` are kept.
             resume: Go on from the last finished epoch in `run_folder`, where there is one.
+            callbacks, loggers: As of :meth:`TextClassifier.fit`.
 
         Raises:
             DataError: X, y, intents or sample_weight cannot be used; the message says where.
@@ -269,7 +272,7 @@ class SequenceTagger(TagPredictions):
             TidegateError: A checkpoint cannot be written or read, or belongs to another run.
             KeyboardInterrupt: Ctrl-C; where an epoch was finished, the estimator is fitted with the best one so far.
         """
-        plan = self._plan(run_folder, resume)
+        plan = self._plan(run_folder, resume, loggers, callbacks)
         check_tagger_arguments(self)
         sentences = check_sentences(X)
         tags = check_tags(y, sentences)

@@ -232,6 +232,7 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
         run_folder: str | os.PathLike[str] | None = None,
         resume: bool = False,
         callbacks: Sequence[Any] = (),
+        loggers: Sequence[Any] = (),
         unlabelled: Any = None,
     ) -> Self:
         """Learn from texts and labels.
@@ -241,9 +242,12 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
             y: Labels, int or str, one a text; at least two different ones.
             sample_weight: Weights of the texts in the loss; a text of weight 0 is left out altogether.
             validation_data: ``(X, y)`` or ``(X, y, sample_weight)`` that choose the epoch, instead of a share of X.
-            run_folder: Where the checkpoints ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt`` are kept.
+            run_folder: Where ``epochs.csv`` and the checkpoints ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt``
+                are kept.
             resume: Go on from the last finished epoch in `run_folder`, where there is one.
             callbacks: Your own, of the class ``lightning.Callback``.
+            loggers: Where the epochs are recorded: ``"tensorboard"`` and ``"mlflow"``, in `run_folder`, or loggers of
+                Lightning's.
             unlabelled: Further texts, which the vocabulary and `pretrain_epochs` learn from.
 
         Raises:
@@ -252,9 +256,9 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
             TidegateError: A checkpoint cannot be written or read, or belongs to another run.
             KeyboardInterrupt: Ctrl-C; where an epoch was finished, the estimator is fitted with the best one so far.
         """
-        plan = self._plan(run_folder, resume)
+        plan = self._plan(run_folder, resume, loggers, callbacks)
         more = check_texts(unlabelled) if unlabelled is not None else ()
-        self._learn(plan, X, y, sample_weight, validation_data, unlabelled=more, callbacks=callbacks)
+        self._learn(plan, X, y, sample_weight, validation_data, unlabelled=more)
         return self
 
     def find_learning_rate(self, X: Any, y: Any, sample_weight: Any = None, *, steps: int = 100) -> FoundRate:

@@ -18,6 +18,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
@@ -28,6 +29,7 @@ from tidegate.training.module import DivergenceError, NetworkModule
 from tidegate.training.optimizers import AVERAGE_TRIGGER
 from tidegate.training.precision import PRECISIONS
 from tidegate.training.progress import Progress
+from tidegate.training.records import Record, Recorder
 from tidegate.training.selection import Selection
 from tidegate.training.settings import BatchSource, FitResult, FitSettings, Trainable
 
@@ -46,6 +48,8 @@ def fit(
     resume: bool = False,
     fingerprint: Mapping[str, Any] | None = None,
     callbacks: Sequence[lightning.Callback] = (),
+    loggers: Sequence[Record | Logger] = (),
+    hyperparameters: Mapping[str, Any] | None = None,
 ) -> FitResult:
     """Train a network in place and leave it with the weights of its best epoch.
 
@@ -58,6 +62,8 @@ def fit(
         resume: Whether to go on from ``last.ckpt`` where there is one.
         fingerprint: What must be equal between a run and its resumption: plain values by name.
         callbacks: Further callbacks of Lightning's, called before the epoch is judged.
+        loggers: Where the epochs are recorded, beside ``epochs.csv`` in `run_folder`.
+        hyperparameters: What the records say that the network is made of.
 
     Returns:
         The history and the epoch chosen. After Ctrl-C, when at least one epoch was finished, ``interrupted`` is set and
@@ -85,6 +91,8 @@ def fit(
             selection.best_weights = _network_weights(best)
             _log.info("resuming after epoch %d from %s", len(selection.history), resume_from)
 
+    at = None if run_folder is None else Path(run_folder)
+    selection.recorder = Recorder(loggers, at, hyperparameters or {}, selection.history)
     interrupted, divergence = False, ""
     device = torch.device(settings.device)
     if not selection.finished:
@@ -93,7 +101,7 @@ def fit(
         if settings.verbose:
             every.append(Progress(settings.max_epochs, lambda: (selection.history[-1], selection.best_epoch)))
         with quiet_lightning(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            trainer = _trainer(settings, device, every, validated=validation is not None)
+            trainer = _trainer(settings, device, every, selection.recorder.loggers, validated=validation is not None)
             try:
                 interrupted = _run(trainer, module, resume_from)
             except DivergenceError as error:
@@ -117,7 +125,11 @@ def _average(network: nn.Module, settings: FitSettings) -> WeightAverage | None:
 
 
 def _trainer(
-    settings: FitSettings, device: torch.device, callbacks: list[lightning.Callback], validated: bool
+    settings: FitSettings,
+    device: torch.device,
+    callbacks: list[lightning.Callback],
+    loggers: list[Logger],
+    validated: bool,
 ) -> lightning.Trainer:
     return lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
@@ -127,7 +139,7 @@ def _trainer(
         precision=PRECISIONS[settings.precision],  # pyright: ignore[reportArgumentType]
         callbacks=callbacks,
         plugins=[AtomicCheckpoints(), LightningEnvironment()],
-        logger=False,
+        logger=loggers or False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -200,7 +200,8 @@ class NetworkModule(lightning.LightningModule):
             self.validation_score = {self.settings.monitor: self._score(self.settings.score)}
         measured = {name: self._quotient(sums) for name, sums in self.validation_sums.items()}
         measured |= self.validation_score
-        self.log_dict({f"validation_{name}": value for name, value in measured.items()})
+        # The records have them by epochs; Lightning would write them by steps.
+        self.log_dict({f"validation_{name}": value for name, value in measured.items()}, logger=False)
 
     def epoch_entry(self) -> dict[str, Any]:
         """What the history says of the epoch that was just finished."""

@@ -15,6 +15,7 @@ from tidegate.training.averaging import WeightAverage
 from tidegate.training.checkpoints import CheckpointFolder
 from tidegate.training.module import NetworkModule
 from tidegate.training.progress import epoch_line
+from tidegate.training.records import Recorder
 from tidegate.training.settings import FitSettings
 
 __all__ = ["Selection"]
@@ -37,6 +38,7 @@ class Selection(lightning.Callback):
         self.best_epoch = 0
         self.best_score = -math.inf
         self.best_weights: dict[str, Tensor] = {}
+        self.recorder: Recorder | None = None
 
     @property
     def finished(self) -> bool:
@@ -82,11 +84,19 @@ class Selection(lightning.Callback):
         self.history.append(entry)
         if not self.settings.verbose and trainer.is_global_zero:
             _log.info(epoch_line(entry, self.settings.max_epochs, better))
+        if self.recorder is not None and trainer.is_global_zero:
+            # Before the checkpoint: a run that is killed between the two hides what is recorded of the epoch twice.
+            self.recorder.write(self.history)
         if self.folder is not None:
             trainer.save_checkpoint(self.folder.last)
             if better and trainer.is_global_zero:
                 self.folder.keep_best()
         trainer.should_stop = self.finished
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Record which epoch was kept."""
+        if self.recorder is not None and self.best_epoch and trainer.is_global_zero:
+            self.recorder.finish(self.history, self.best_epoch)
 
     def _score(self, entry: dict[str, Any]) -> float:
         """The monitored metric, turned so that higher is better."""
