@@ -45,6 +45,8 @@ UPPER = {
     "recipe_tagging",
     "tagging_data",
     "tagging_jobs",
+    "tasks",
+    "text_jobs",
     "terminal",
     "run_folder",
     "run_steps",

@@ -123,12 +123,16 @@ def evaluate(
             show_default=False,
         ),
     ],
-    text: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
-    label: Annotated[str, typer.Option(help="Column of the labels.")] = "label",
+    text: Annotated[str | None, typer.Option(help="Column of the texts; text by default.", show_default=False)] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Column of the labels; label by default.", show_default=False)
+    ] = None,
     part: Annotated[
         str | None, typer.Option(help="Judge on one part: a value of the split column.", show_default=False)
     ] = None,
-    split: Annotated[str, typer.Option(help="The split column, for --part.")] = "split",
+    split: Annotated[
+        str | None, typer.Option(help="The split column, for --part; split by default.", show_default=False)
+    ] = None,
     delimiter: Annotated[str | None, typer.Option(help="Character between fields.", show_default=False)] = None,
     quote: Annotated[str | None, typer.Option(help="Character around fields, or none.", show_default=False)] = None,
     header: Annotated[

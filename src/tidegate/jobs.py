@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import secrets
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tidegate.config import TABLES_ONLY, TAGGED_ONLY, Recipe, load_recipe
-from tidegate.data.bundled import PREFIX, bundled_path, load_reviews
-from tidegate.data.sources import align_labels, is_table, read_text_examples
-from tidegate.errors import DataError, TidegateError, require
-from tidegate.recipe_data import Splits, check_first_rows, data_notes, read_splits
-from tidegate.run_folder import MODEL_FILE, RECIPE_FILE, REPORT_FILE, prepare_run_folder, write_text
+from tidegate.config import Recipe, load_recipe
+from tidegate.errors import TidegateError, require
+from tidegate.run_folder import MODEL_FILE, RECIPE_FILE, prepare_run_folder, write_text
 from tidegate.run_steps import (
-    Task,
-    add_metrics,
     check_craft,
     check_device,
     find_rate_for,
@@ -29,24 +22,10 @@ from tidegate.run_steps import (
     noted_warnings,
     resolved_recipe,
     timed,
-    truncation_notes,
 )
-
-if TYPE_CHECKING:
-    from tidegate.estimators.text_classifier import TextClassifier
-
-Label = str | int
+from tidegate.tasks import task_of, task_of_kind
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of a text: the most probable label, and the probability of each."""
-
-    text: str
-    label: Label
-    probabilities: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -141,7 +120,7 @@ def train(
     require("lightning", "train")
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-    task = _task(recipe)
+    task = task_of(recipe.task)
     check_craft(recipe, members=members, find_rate=find_rate, resume=resume)
     arguments = dict(recipe.arguments)
     if verbose is not None:
@@ -207,110 +186,6 @@ def train(
         return task.judge(recipe, model, splits, result, timing, started)
 
 
-def _task(recipe: Recipe) -> Task:
-    if recipe.task == "sequence-tagging":
-        from tidegate.tagging_jobs import tagging_task
-
-        return tagging_task()
-    if recipe.task == "linear-text-classification":
-        from tidegate.linear_jobs import make_linear
-
-        return Task("texts", make_linear, read_splits, data_notes, _fit_linear, _judge)
-    from tidegate.estimators.text_classifier import TextClassifier
-
-    return Task("texts", TextClassifier, read_splits, data_notes, _fit, _judge)
-
-
-def _fit(model: Any, splits: Splits, **options: Any) -> None:
-    held = splits.validation
-    validation = None if held is None else (held.texts, held.labels)
-    if splits.unlabelled is not None:
-        options["unlabelled"] = splits.unlabelled
-    model.fit(splits.train.texts, splits.train.labels, validation_data=validation, **options)
-
-
-def _fit_linear(model: Any, splits: Splits, *, run_folder: Path, resume: bool) -> None:
-    del run_folder, resume  # seconds of work leave nothing to resume from
-    _fit(model, splits)
-
-
-def _judge(
-    recipe: Recipe, model: Any, splits: Splits, run: Training, timing: dict[str, float], started: float
-) -> Training:
-    """Test metrics, baseline, report and predictions of a model that was just trained."""
-    from tidegate.environment import describe_environment
-    from tidegate.linear_jobs import strongest_notes
-    from tidegate.located_yaml import parse_document
-    from tidegate.reporting.metrics import classification_metrics, worst_mistakes
-    from tidegate.reporting.report import RunFacts, write_metrics, write_report
-
-    output: Any = recipe.sections.output
-    classes, notes = model.classes_.tolist(), list(run.notes)
-    timing |= model.timing_
-    neural = hasattr(model, "network_")
-    lengths = {name: values.tolist() for name, values in model.token_lengths.items()} if neural else {}
-    test = baseline = None
-    mistakes: Sequence[Any] = ()
-    if splits.test is not None:
-        _log.info("testing on %s texts", f"{len(splits.test):,}")
-        with timed(timing, "test"):
-            if neural:
-                encoded = model.encoder_.encode(splits.test.texts)
-                lengths["test"] = encoded.lengths.tolist()
-                probabilities = model.predict_encoded(encoded.ids)
-            else:
-                probabilities = model.predict_proba(splits.test.texts)
-            test = classification_metrics(splits.test.labels or [], probabilities, classes)
-            mistakes = worst_mistakes(
-                splits.test.texts, splits.test.labels or [], probabilities, classes, splits.test.origins
-            )
-        add_metrics(run.model, {"test": test})
-        if output.baseline is not None:
-            from tidegate.reporting.compare import tfidf_baseline
-
-            _log.info("training the TF-IDF baseline")
-            with timed(timing, "baseline"), noted_warnings(notes):
-                own = "words" if model.tokenizer == "bpe" else model.tokenizer
-                tokenizer: str = output.baseline.get("tokenizer") or own
-                baseline = tfidf_baseline(splits.train, splits.test, tokenizer=tokenizer)
-    elif output.baseline is not None:
-        notes.append("there is no test part, so neither the model nor the baseline was tested")
-    own_notes = getattr(model, "notes", None)
-    for note in own_notes or (truncation_notes(model, lengths) if neural else strongest_notes(model)):
-        _log.info(note)
-        notes.append(note)
-    timing["total"] = time.perf_counter() - started
-    facts = RunFacts(
-        title=output.title or recipe.name,
-        recipe=parse_document((run.folder / RECIPE_FILE).read_text(encoding="utf-8"), RECIPE_FILE).value,
-        counts={name: len(examples) for name, examples in splits.parts().items()},
-        class_counts={name: dict(Counter(examples.labels or [])) for name, examples in splits.parts().items()},
-        token_lengths=lengths,
-        history=model.history_ if neural else (),
-        best_epoch=model.best_epoch_ if neural else None,
-        test=test,
-        baseline=baseline,
-        mistakes=mistakes,
-        timing=timing,
-        environment=describe_environment().summary(),
-        notes=notes,
-        rate_search=run.rate_search,
-    )
-    report = write_report(run.folder, facts) if output.report else None
-    if report is None:
-        (run.folder / REPORT_FILE).unlink(missing_ok=True)  # of a run that was resumed, and is of other facts
-        write_metrics(run.folder, facts)
-    return dataclasses.replace(
-        run,
-        report=report,
-        test=test,
-        baseline=baseline,
-        predictions=_predictions(model, output.try_),
-        notes=notes,
-        seconds=time.perf_counter() - started,
-    )
-
-
 # --- evaluate, predict
 
 
@@ -318,10 +193,10 @@ def evaluate(
     model: str | Path,
     data: str,
     *,
-    text: str = "text",
-    label: str = "label",
+    text: str | None = None,
+    label: str | None = None,
     part: str | None = None,
-    split: str = "split",
+    split: str | None = None,
     **reading: Any,
 ) -> Evaluation:
     """Judge a saved model on labelled data.
@@ -329,7 +204,7 @@ def evaluate(
     Args:
         model: A ``.tg`` file.
         data: A file or folder of texts, or ``bundled:reviews_en``.
-        text, label, split: Columns of the file.
+        text, label, split: Columns of the file, where they are not of these names.
         part: The part to judge on: a value of the column ``split``. None takes the whole file, or the test part of
             bundled data.
         reading: How the file is read: ``delimiter``, ``quote``, ``encoding``, ``errors``, ``header``, as in
@@ -343,35 +218,9 @@ def evaluate(
     """
     started = time.perf_counter()
     estimator = _load(model)
-    if estimator.kind == "sequence-tagger":
-        from tidegate.tagging_jobs import evaluate_tagger
-
-        given = {"text": text != "text", "label": label != "label", "split": split != "split"}
-        _check_idle([name for name, set_ in given.items() if set_], "tagged sentences")
-        return Evaluation(
-            str(model), data, evaluate_tagger(estimator, data, part, **reading), time.perf_counter() - started
-        )
-    _check_idle([name for name in reading if name in TAGGED_ONLY], "texts with labels")
-    from tidegate.reporting.metrics import classification_metrics
-
-    if data.startswith(PREFIX):
-        _check_idle(reading, "bundled data")
-        language = bundled_path(data).name.split(".")[0].rpartition("_")[2]
-        examples = load_reviews(language, part or "test")
-    else:
-        if not is_table(Path(data)):
-            _check_idle([name for name in reading if name in TABLES_ONLY], f"{data}, which is no CSV or TSV file")
-        parts = {} if part is None else {"split": split, "split_value": part}
-        examples = read_text_examples(data, text=text, label=label, **parts, **reading)
-    classes = estimator.classes_.tolist()
-    labels = align_labels(examples, classes)
-    metrics = classification_metrics(labels, estimator.predict_proba(examples.texts), classes)
+    columns = {"text": text, "label": label, "split": split, "part": part}
+    metrics = task_of_kind(estimator.kind).evaluate(estimator, data, columns, **reading)
     return Evaluation(str(model), data, metrics, time.perf_counter() - started)
-
-
-def _check_idle(names: Iterable[str], where: str) -> None:
-    if listed := ", ".join(f"{name}=" for name in names):
-        raise DataError(f"{listed} has no effect on {where}; remove it")
 
 
 def predict(model: str | Path, batches: Iterable[list[str]]) -> Iterator[list[Any]]:
@@ -381,26 +230,8 @@ def predict(model: str | Path, batches: Iterable[list[str]]) -> Iterator[list[An
         BundleError: The model cannot be read.
     """
     estimator = _load(model)
-    if estimator.kind == "sequence-tagger":
-        from tidegate.tagging_jobs import tag_texts
-
-        return (tag_texts(estimator, batch) for batch in batches)
-    return (_predictions(estimator, batch) for batch in batches)
-
-
-def _predictions(model: TextClassifier, texts: list[str]) -> list[Prediction]:
-    if not texts:
-        return []
-    classes = model.classes_.tolist()
-    probabilities = model.predict_proba(texts)
-    return [
-        Prediction(
-            text=text,
-            label=classes[int(row.argmax())],
-            probabilities={str(name): round(float(value), 6) for name, value in zip(classes, row, strict=True)},
-        )
-        for text, row in zip(texts, probabilities, strict=True)
-    ]
+    task = task_of_kind(estimator.kind)
+    return (task.predict(estimator, batch) for batch in batches)
 
 
 def _load(path: str | Path) -> Any:
@@ -424,8 +255,4 @@ def validate(name: str | Path, *, overrides: Sequence[str] = (), data_dir: str |
         DataError: A data file cannot be read as the recipe says.
     """
     recipe = load_recipe(name, overrides=overrides, data_dir=data_dir)
-    if recipe.task == "sequence-tagging":
-        from tidegate.tagging_data import check_first_sentences
-
-        return Check(recipe, check_first_sentences(recipe))
-    return Check(recipe, check_first_rows(recipe))
+    return Check(recipe, task_of(recipe.task).first_rows(recipe))

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tidegate.run_steps import Task
 
 if TYPE_CHECKING:
     from tidegate.estimators.linear_text_classifier import LinearTextClassifier
 
-__all__ = ["make_linear", "strongest_notes"]
+__all__ = ["linear_task", "strongest_notes"]
 
 _TERMS = 12
 
 
-def make_linear(**arguments: Any) -> LinearTextClassifier:
+def linear_task() -> Task:
+    """How a recipe of linear text classification is run: as one of text classification, but for the fitting."""
+    from tidegate.text_jobs import classification_task
+
+    return dataclasses.replace(classification_task(), make=_make, fit=_fit)
+
+
+def _fit(model: Any, splits: Any, *, run_folder: Path, resume: bool) -> None:
+    from tidegate.text_jobs import fit_texts
+
+    del run_folder, resume  # seconds of work leave nothing to resume from
+    fit_texts(model, splits)
+
+
+def _make(**arguments: Any) -> LinearTextClassifier:
     """The estimator of a recipe; it has no progress to show, so that ``verbose`` has nothing to say to it."""
     from tidegate.estimators.linear_text_classifier import LinearTextClassifier
 

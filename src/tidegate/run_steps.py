@@ -7,12 +7,12 @@ import dataclasses
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tidegate.config import Recipe, load_recipe
-from tidegate.errors import RecipeError, TidegateError
+from tidegate.errors import DataError, RecipeError, TidegateError
 from tidegate.run_folder import RECIPE_FILE
 
 # The log of the jobs, of which these are parts.
@@ -30,6 +30,11 @@ class Task:
         notes: The parts -> statements on them.
         fit: ``fit(model, parts, run_folder=..., resume=...)``.
         judge: ``judge(recipe, model, parts, run, timing, started)`` -> the finished ``Training``.
+        evaluate: ``evaluate(model, data, columns, **reading)`` -> metrics; ``columns`` are the text, label, split and
+            part that the user named, or None for each.
+        predict: ``predict(model, texts)`` -> one prediction a text, with ``as_json()``, ``as_line()`` and
+            ``as_example()``.
+        first_rows: Recipe -> what was read of each data file, which shows that it can be; without torch.
     """
 
     unit: str
@@ -38,6 +43,19 @@ class Task:
     notes: Callable[[Any], list[str]]
     fit: Callable[..., None]
     judge: Callable[..., Any]
+    evaluate: Callable[..., dict[str, Any]]
+    predict: Callable[[Any, list[str]], list[Any]]
+    first_rows: Callable[[Recipe], dict[str, str]]
+
+
+def check_idle(names: Iterable[str], where: str) -> None:
+    """Refuse what was said of data on which it has no effect.
+
+    Raises:
+        DataError: Something was.
+    """
+    if listed := ", ".join(f"{name}=" for name in names):
+        raise DataError(f"{listed} has no effect on {where}; remove it")
 
 
 @contextlib.contextmanager

@@ -15,13 +15,13 @@ from tidegate.data.tag_schemes import Span, convert_tags, recognise_scheme, span
 from tidegate.data.tagged import TaggedExamples, read_tagged
 from tidegate.errors import DataError, require
 from tidegate.run_folder import RECIPE_FILE, REPORT_FILE
-from tidegate.run_steps import Task, add_metrics, timed
-from tidegate.tagging_data import TaggedSplits, read_bundled, read_tagged_splits, tagged_notes
+from tidegate.run_steps import Task, add_metrics, check_idle, timed
+from tidegate.tagging_data import TaggedSplits, check_first_sentences, read_bundled, read_tagged_splits, tagged_notes
 
 if TYPE_CHECKING:
     from tidegate.estimators.sequence_tagger import SequenceTagger
 
-__all__ = ["TaggedText", "evaluate_tagger", "tag_texts", "tagging_task"]
+__all__ = ["TaggedText", "evaluate_tagger", "marked_text", "tag_texts", "tagging_task"]
 
 _SHOWN = 60  # tokens of the longest sentence that a report looks into
 _log = logging.getLogger("tidegate.jobs")
@@ -36,13 +36,57 @@ class TaggedText:
     intent: str | None
     plain: bool
 
+    def as_json(self) -> dict[str, Any]:
+        """What `predict --json` prints."""
+        value = {"text": self.text, "entities": self.entities}
+        return value if self.intent is None else {**value, "intent": self.intent}
+
+    def as_line(self) -> str:
+        """What `predict` prints: the intent, if any, and the text with its segments marked."""
+        return marked_text(self) if self.intent is None else f"{self.intent}\t{marked_text(self)}"
+
+    def as_example(self) -> str:
+        """What `train` prints of a sentence to try."""
+        return self.as_line()
+
+
+def marked_text(tagged: TaggedText) -> str:
+    """A tagged text in one line: ``[Ada PER] left``; of parts of speech ``Ada/NNP left/VBD``; of words alone, words.
+
+    Line ends inside the text become blanks.
+    """
+    if tagged.entities and (tagged.plain or not any(entity["type"] for entity in tagged.entities)):
+        glue = " " if tagged.plain else "  "
+        return glue.join(
+            entity["text"] + (f"/{entity['type']}" if entity["type"] else "") for entity in tagged.entities
+        )
+    pieces, place = [], 0
+    for entity in tagged.entities:
+        pieces += [tagged.text[place : entity["start"]], f"[{entity['text']} {entity['type']}]"]
+        place = entity["end"]
+    return " ".join("".join([*pieces, tagged.text[place:]]).splitlines())
+
 
 def tagging_task() -> Task:
     """How a tagging recipe is run."""
+    return Task(
+        unit="sentences",
+        make=_make,
+        read=read_tagged_splits,
+        notes=tagged_notes,
+        fit=_fit,
+        judge=_judge,
+        evaluate=evaluate_tagger,
+        predict=tag_texts,
+        first_rows=check_first_sentences,
+    )
+
+
+def _make(**arguments: Any) -> SequenceTagger:
     from tidegate.estimators.sequence_tagger import SequenceTagger
 
     require("seqeval", "metrics")  # rather now than after the training
-    return Task("sentences", SequenceTagger, read_tagged_splits, tagged_notes, _fit, _judge)
+    return SequenceTagger(**arguments)
 
 
 def _fit(model: SequenceTagger, splits: TaggedSplits, **options: Any) -> None:
@@ -111,15 +155,17 @@ def _judge(
     )
 
 
-def evaluate_tagger(model: SequenceTagger, data: str, part: str | None, **reading: Any) -> dict[str, Any]:
+def evaluate_tagger(model: SequenceTagger, data: str, columns: dict[str, str | None], **reading: Any) -> dict[str, Any]:
     """``tagging_metrics`` of a tagger on a file, or on the test part of bundled data.
 
     Raises:
         DataError: The data cannot be read as said, or have no tags of the model's kind.
     """
+    named = {name: value for name, value in columns.items() if value is not None}
+    part = named.pop("part", None)
+    check_idle(named, "tagged sentences")
     if data.startswith(PREFIX):
-        if idle := sorted(set(reading) - {"unit"}):
-            raise DataError(f"{idle[0]}= has no effect on bundled data; remove it")
+        check_idle(sorted(set(reading) - {"unit"}), "bundled data")
         unit = reading.get("unit")
         if unit is None and model.tag_scheme_ != "plain":
             unit = "tagged-characters" if any(split_tag(tag)[1] for tag in model.tags_) else "characters"

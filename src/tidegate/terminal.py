@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from tidegate.jobs import Training
-    from tidegate.tagging_jobs import TaggedText
 
 
 __all__ = [
@@ -23,7 +22,6 @@ __all__ = [
     "make_cell",
     "make_console",
     "make_table",
-    "marked_text",
     "pair_table",
     "plain_line",
     "print_json",
@@ -131,11 +129,7 @@ def print_training(console: Console, title: str, run: Training) -> None:
     if run.predictions:
         print_line(console, "Sentences it never saw:")
         for item in run.predictions:
-            if hasattr(item, "entities"):
-                print_line(console, f"  {plain_line(item).rstrip()}")
-                continue
-            label = clean(str(item.label))
-            print_line(console, f"  {label} {item.probabilities[str(item.label)]:.3f}  {item.text}")
+            print_line(console, f"  {item.as_example()}")
         print_line(console, "")
     if run.report is not None:
         print_line(console, f"Report  {run.report}")
@@ -159,36 +153,10 @@ def print_json(value: object) -> None:
 
 
 def json_line(prediction: Any) -> str:
-    """A prediction, a `Prediction` or a `TaggedText`, as a line of JSON."""
-    if hasattr(prediction, "entities"):
-        value = {"text": prediction.text, "entities": prediction.entities}
-        if prediction.intent is not None:
-            value["intent"] = prediction.intent
-    else:
-        value = {"text": prediction.text, "label": prediction.label, "probabilities": prediction.probabilities}
-    return json.dumps(value, ensure_ascii=False) + "\n"
+    """A prediction as a line of JSON."""
+    return json.dumps(prediction.as_json(), ensure_ascii=False) + "\n"
 
 
 def plain_line(prediction: Any) -> str:
-    """A prediction as label and probability; a tagged text with its segments in brackets, or as ``word/tag``."""
-    if hasattr(prediction, "entities"):
-        intent = "" if prediction.intent is None else f"{prediction.intent}\t"
-        return f"{intent}{marked_text(prediction)}\n"
-    return f"{prediction.label}\t{prediction.probabilities[str(prediction.label)]:.4f}\n"
-
-
-def marked_text(tagged: TaggedText) -> str:
-    """A tagged text in one line: ``[Ada PER] left``; of parts of speech ``Ada/NNP left/VBD``; of words alone, words.
-
-    Line ends inside the text become blanks.
-    """
-    if tagged.entities and (tagged.plain or not any(entity["type"] for entity in tagged.entities)):
-        glue = " " if tagged.plain else "  "
-        return glue.join(
-            entity["text"] + (f"/{entity['type']}" if entity["type"] else "") for entity in tagged.entities
-        )
-    pieces, place = [], 0
-    for entity in tagged.entities:
-        pieces += [tagged.text[place : entity["start"]], f"[{entity['text']} {entity['type']}]"]
-        place = entity["end"]
-    return " ".join("".join([*pieces, tagged.text[place:]]).splitlines())
+    """A prediction as a line for people."""
+    return prediction.as_line() + "\n"

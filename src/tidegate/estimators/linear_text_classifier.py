@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,8 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 from tidegate.data.encoder import NORMALIZATIONS
 from tidegate.data.seeds import derive_seed
 from tidegate.data.text import TOKENIZERS
-from tidegate.deploy.bundle import Bundle, installed_versions, load_bundle, save_bundle
-from tidegate.errors import BundleError, DataError
+from tidegate.deploy.bundle import Bundle, installed_versions
+from tidegate.errors import DataError
 from tidegate.estimators.base import (
     check_choice,
     check_data,
@@ -27,6 +25,7 @@ from tidegate.estimators.base import (
     resolve_seed,
     stratified_split,
 )
+from tidegate.estimators.saved import SavedEstimator
 from tidegate.features.bag_of_words import WEIGHTINGS, BagOfWords, TermSplitter
 from tidegate.features.linear_model import CLASSIFIERS, LinearModel, fit_linear, fit_scale
 
@@ -43,7 +42,7 @@ _MARGINS = ("svm", "nbsvm")
 Data = tuple[list[str], np.ndarray, np.ndarray | None]
 
 
-class LinearTextClassifier(ClassifierMixin, BaseEstimator):
+class LinearTextClassifier(ClassifierMixin, SavedEstimator, BaseEstimator):
     """A linear classifier of texts over counts or TF-IDF weights of their n-grams: seconds of work.
 
     The terms are tidegate's own tokens, so Chinese works. C, where it is not given, is chosen on validation data; where
@@ -209,15 +208,6 @@ class LinearTextClassifier(ClassifierMixin, BaseEstimator):
             found[name] = [(self.bag_.terms[row].lstrip("\x01"), float(weights[row, column])) for row in rows]
         return found
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the fitted model to one file, by convention ``NAME.tg``; :meth:`load` gives it back.
-
-        Raises:
-            NotFittedError: `fit` has not been called.
-            BundleError: The file cannot be written.
-        """
-        return save_bundle(path, self.to_bundle())
-
     def to_bundle(self) -> Bundle:
         """The fitted model as plain values.
 
@@ -242,38 +232,19 @@ class LinearTextClassifier(ClassifierMixin, BaseEstimator):
         )
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The fitted estimator that :meth:`save` wrote.
-
-        Raises:
-            BundleError: The file is missing, damaged, or holds another kind of model.
-        """
-        return cls.from_bundle(load_bundle(path), path)
-
-    @classmethod
-    def from_bundle(cls, bundle: Bundle, path: str | os.PathLike[str]) -> Self:
-        """The fitted estimator that a bundle describes; `path` names it in errors.
-
-        Raises:
-            BundleError: The bundle holds another kind of model, or its parts do not fit together.
-        """
-        if bundle.kind != cls.kind:
-            raise BundleError(f"{path}: expected a model of the kind {cls.kind}, found {bundle.kind!r}")
-        try:
-            ranges = {name: tuple(value) for name, value in bundle.config.items() if isinstance(value, list)}
-            model = cls(**{**bundle.config, **ranges})
-            model.classes_ = np.array(bundle.labels)
-            model.bag_ = BagOfWords.from_dict(bundle.tokenizer, bundle.weights["idf"])
-            scale = float(bundle.metrics["scale"])
-            model.model_ = LinearModel(bundle.weights["weights"], bundle.weights["intercept"], scale)
-            if model.model_.weights.shape != (len(model.bag_.terms), len(model.classes_)):
-                raise ValueError(f"weights of shape {model.model_.weights.shape}")
-            model.C_ = bundle.metrics["C"]
-            model.validation_accuracy_ = bundle.metrics["validation_accuracy"]
-            model.timing_ = bundle.metrics["timing"]
-            model.random_state_ = model.random_state
-        except (TypeError, ValueError, KeyError) as error:
-            raise BundleError(f"{path}: the parts of this model do not fit together: {error}") from error
+    def _from_parts(cls, bundle: Bundle) -> Self:
+        ranges = {name: tuple(value) for name, value in bundle.config.items() if isinstance(value, list)}
+        model = cls(**{**bundle.config, **ranges})
+        model.classes_ = np.array(bundle.labels)
+        model.bag_ = BagOfWords.from_dict(bundle.tokenizer, bundle.weights["idf"])
+        scale = float(bundle.metrics["scale"])
+        model.model_ = LinearModel(bundle.weights["weights"], bundle.weights["intercept"], scale)
+        if model.model_.weights.shape != (len(model.bag_.terms), len(model.classes_)):
+            raise ValueError(f"weights of shape {model.model_.weights.shape}")
+        model.C_ = bundle.metrics["C"]
+        model.validation_accuracy_ = bundle.metrics["validation_accuracy"]
+        model.timing_ = bundle.metrics["timing"]
+        model.random_state_ = model.random_state
         return model
 
     def _fit_all(

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import torch
 from sklearn.base import BaseEstimator
@@ -17,8 +17,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from tidegate.deploy.bundle import Bundle, installed_versions, load_bundle, save_bundle
-from tidegate.errors import BundleError
+from tidegate.deploy.bundle import Bundle, installed_versions
 from tidegate.estimators.base import (
     check_training_arguments,
     plain_value,
@@ -26,12 +25,14 @@ from tidegate.estimators.base import (
     resolve_seed,
     resolve_verbose,
 )
+from tidegate.estimators.saved import SavedEstimator
 
 if TYPE_CHECKING:
     from lightning import Callback
     from lightning.pytorch.loggers import Logger
 
     from tidegate.training.fit import BatchSource, FitSettings
+    from tidegate.training.settings import Score
     from tidegate.training.records import Record
 
 __all__ = ["TEXT", "FitPlan", "NeuralEstimator", "seeded"]
@@ -77,7 +78,7 @@ class FitPlan:
     callbacks: Sequence[Callback] = ()
 
 
-class NeuralEstimator(BaseEstimator):
+class NeuralEstimator(SavedEstimator, BaseEstimator):
     """Base of the estimators that train a network on Lightning and keep it in a bundle.
 
     A subclass names its bundle's ``kind``, stores its arguments in ``__init__`` and gives `_describe` and `_restore`.
@@ -95,7 +96,6 @@ class NeuralEstimator(BaseEstimator):
         timing_: Seconds of the steps of the fit.
     """
 
-    kind: ClassVar[str]
     network_: Any
     history_: list[dict[str, Any]]
     best_epoch_: int
@@ -128,6 +128,10 @@ class NeuralEstimator(BaseEstimator):
         """Set from a bundle the fitted attributes that `_describe` put there; return the network, of any weights."""
         raise NotImplementedError
 
+    def _scorer(self) -> Score | None:
+        """What measures `monitor` from all validation rows, where the network does not measure it row by row."""
+        return None
+
     # --- fitting
 
     def _plan(
@@ -159,7 +163,7 @@ class NeuralEstimator(BaseEstimator):
         own = {"random_state": random_state, "device": device, "verbose": verbose}
         # An estimator may leave arguments out, and then has their defaults.
         names = self.get_params().keys() & {field.name for field in fields(FitSettings)} - own.keys()
-        settings = FitSettings(**self._arguments(names), **own)
+        settings = FitSettings(**self._arguments(names), **own, score=self._scorer())
         if settings.precision != "float32":
             _log.info("precision: %s", describe_precision(settings.precision, device))
         records = as_records(loggers, folder)
@@ -242,15 +246,6 @@ class NeuralEstimator(BaseEstimator):
 
     # --- the bundle
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the fitted model to one file, by convention ``NAME.tg``; :meth:`load` gives it back.
-
-        Raises:
-            NotFittedError: `fit` has not been called.
-            BundleError: The file cannot be written.
-        """
-        return save_bundle(path, self.to_bundle())
-
     def to_bundle(self) -> Bundle:
         """The fitted model as plain values.
 
@@ -273,34 +268,15 @@ class NeuralEstimator(BaseEstimator):
         )
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The fitted estimator that :meth:`save` wrote.
-
-        Raises:
-            BundleError: The file is missing, damaged, or holds another kind of model.
-        """
-        return cls.from_bundle(load_bundle(path), path)
-
-    @classmethod
-    def from_bundle(cls, bundle: Bundle, path: str | os.PathLike[str]) -> Self:
-        """The fitted estimator that a bundle describes; `path` names it in errors.
-
-        Raises:
-            BundleError: The bundle holds another kind of model, or its parts do not fit together.
-        """
-        if bundle.kind != cls.kind:
-            raise BundleError(f"{path}: expected a model of the kind {cls.kind}, found {bundle.kind!r}")
-        try:
-            model = cls(**bundle.config)
-            network = seeded(0, lambda: model._restore(bundle))
-            network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in bundle.weights.items()})
-            model.network_ = network.eval()
-            model.history_ = bundle.metrics["history"]
-            model.best_epoch_ = bundle.metrics["best_epoch"]
-            model.timing_ = bundle.metrics["timing"]
-            model.random_state_ = model.random_state
-        except (TypeError, ValueError, KeyError, RuntimeError) as error:
-            raise BundleError(f"{path}: the parts of this model do not fit together: {error}") from error
+    def _from_parts(cls, bundle: Bundle) -> Self:
+        model = cls(**bundle.config)
+        network = seeded(0, lambda: model._restore(bundle))
+        network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in bundle.weights.items()})
+        model.network_ = network.eval()
+        model.history_ = bundle.metrics["history"]
+        model.best_epoch_ = bundle.metrics["best_epoch"]
+        model.timing_ = bundle.metrics["timing"]
+        model.random_state_ = model.random_state
         return model
 
     def __getstate__(self) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from tidegate.data.seeds import derive_seed
-from tidegate.deploy.bundle import Bundle, installed_versions, load_bundle, save_bundle
-from tidegate.errors import BundleError, DataError
+from tidegate.deploy.bundle import Bundle, installed_versions
+from tidegate.errors import DataError
 from tidegate.estimators.base import check_data, check_texts, resolve_seed, stratified_split
+from tidegate.estimators.saved import SavedEstimator
 from tidegate.estimators.text_classifier import TextClassifier
 
 __all__ = ["TextEnsemble"]
@@ -27,7 +28,7 @@ _log = logging.getLogger(__name__)
 _LEAST = 0.01
 
 
-class TextEnsemble(ClassifierMixin, BaseEstimator):
+class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
     """Classifiers that differ in their seeds alone, and of which the mean probability counts.
 
     All of them learn from the same texts and are judged on the same ones held out. For bags, boosting and stacks,
@@ -180,12 +181,11 @@ class TextEnsemble(ClassifierMixin, BaseEstimator):
 
     # --- the bundle
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write all members to one file, by convention ``NAME.tg``; ``tidegate.load`` gives the ensemble back.
+    def to_bundle(self) -> Bundle:
+        """All members as plain values.
 
         Raises:
             NotFittedError: `fit` has not been called.
-            BundleError: The file cannot be written.
         """
         check_is_fitted(self)
         parts = [model.to_bundle() for model in self.members_]
@@ -206,7 +206,7 @@ class TextEnsemble(ClassifierMixin, BaseEstimator):
             "member_accuracies": self.member_accuracies_,
             "timing": self.timing_,
         }
-        bundle = Bundle(
+        return Bundle(
             kind=self.kind,
             config={"random_state": self.random_state_, "members": [part.config for part in parts]},
             tokenizer={"tokenizers": tokenizers, "of_members": places},
@@ -215,41 +215,21 @@ class TextEnsemble(ClassifierMixin, BaseEstimator):
             weights=weights,
             versions=installed_versions(),
         )
-        return save_bundle(path, bundle)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The fitted ensemble that :meth:`save` wrote.
-
-        Raises:
-            BundleError: The file is missing, damaged, or holds another kind of model.
-        """
-        return cls.from_bundle(load_bundle(path), path)
-
-    @classmethod
-    def from_bundle(cls, bundle: Bundle, path: str | os.PathLike[str]) -> Self:
-        """The fitted ensemble that a bundle describes; `path` names it in errors.
-
-        Raises:
-            BundleError: The bundle holds another kind of model, or its parts do not fit together.
-        """
-        if bundle.kind != cls.kind:
-            raise BundleError(f"{path}: expected a model of the kind {cls.kind}, found {bundle.kind!r}")
-        try:
-            trained = [cls._member(bundle, number, path) for number in range(len(bundle.config["members"]))]
-            first: Any = clone(trained[0])
-            model = cls(first, members=len(trained), random_state=bundle.config["random_state"])
-            model.members_, model.classes_ = trained, trained[0].classes_
-            model.random_state_ = bundle.config["random_state"]
-            model.validation_accuracy_ = bundle.metrics["validation_accuracy"]
-            model.member_accuracies_ = bundle.metrics["member_accuracies"]
-            model.timing_ = bundle.metrics["timing"]
-        except (TypeError, KeyError, IndexError, AttributeError) as error:
-            raise BundleError(f"{path}: the parts of this ensemble do not fit together: {error!r}") from error
+    def _from_parts(cls, bundle: Bundle) -> Self:
+        trained = [cls._member(bundle, number) for number in range(len(bundle.config["members"]))]
+        first: Any = clone(trained[0])
+        model = cls(first, members=len(trained), random_state=bundle.config["random_state"])
+        model.members_, model.classes_ = trained, trained[0].classes_
+        model.random_state_ = bundle.config["random_state"]
+        model.validation_accuracy_ = bundle.metrics["validation_accuracy"]
+        model.member_accuracies_ = bundle.metrics["member_accuracies"]
+        model.timing_ = bundle.metrics["timing"]
         return model
 
     @staticmethod
-    def _member(bundle: Bundle, number: int, path: str | os.PathLike[str]) -> TextClassifier:
+    def _member(bundle: Bundle, number: int) -> TextClassifier:
         prefix = f"members.{number}."
         part = dataclasses.replace(
             bundle,
@@ -261,4 +241,4 @@ class TextEnsemble(ClassifierMixin, BaseEstimator):
                 name.removeprefix(prefix): array for name, array in bundle.weights.items() if name.startswith(prefix)
             },
         )
-        return TextClassifier.from_bundle(part, path)
+        return TextClassifier._from_parts(part)

@@ -1,0 +1,29 @@
+"""The tasks that a recipe may name, and what the commands do for each; loaded when asked for."""
+
+from __future__ import annotations
+
+import importlib
+
+from tidegate.run_steps import Task
+
+__all__ = ["task_of", "task_of_kind"]
+
+# Task of a recipe -> the module and the function that describe it.
+_TASKS = {
+    "text-classification": ("tidegate.text_jobs", "classification_task"),
+    "linear-text-classification": ("tidegate.linear_jobs", "linear_task"),
+    "sequence-tagging": ("tidegate.tagging_jobs", "tagging_task"),
+}
+# Kind of a saved model -> its task, where they differ in name; all else are classifiers of texts.
+_TASK_OF_KIND = {"sequence-tagger": "sequence-tagging"}
+
+
+def task_of(name: str) -> Task:
+    """What `train` and `validate` do for the task of a recipe."""
+    module, function = _TASKS[name]
+    return getattr(importlib.import_module(module), function)()
+
+
+def task_of_kind(kind: str) -> Task:
+    """What `evaluate` and `predict` do for a kind of saved model."""
+    return task_of(_TASK_OF_KIND.get(kind, "text-classification"))

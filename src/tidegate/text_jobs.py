@@ -1,0 +1,208 @@
+"""What the commands do with classifiers of texts: fit, judge, evaluate, predict."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tidegate.config import TABLES_ONLY, TAGGED_ONLY, Recipe
+from tidegate.data.bundled import PREFIX, bundled_path, load_reviews
+from tidegate.data.sources import TextExamples, align_labels, is_table, read_text_examples
+from tidegate.recipe_data import Splits, check_first_rows, data_notes, read_splits
+from tidegate.run_folder import RECIPE_FILE, REPORT_FILE
+from tidegate.run_steps import Task, add_metrics, check_idle, noted_warnings, timed, truncation_notes
+
+if TYPE_CHECKING:
+    from tidegate.estimators.text_classifier import TextClassifier
+
+__all__ = ["Prediction", "classification_task", "fit_texts", "judge_texts", "read_labelled"]
+
+Label = str | int
+
+_log = logging.getLogger("tidegate.jobs")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of a text: the most probable label, and the probability of each."""
+
+    text: str
+    label: Label
+    probabilities: dict[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """What `predict --json` prints."""
+        return {"text": self.text, "label": self.label, "probabilities": self.probabilities}
+
+    def as_line(self) -> str:
+        """What `predict` prints: the label and its probability."""
+        return f"{self.label}\t{self.probabilities[str(self.label)]:.4f}"
+
+    def as_example(self) -> str:
+        """What `train` prints of a sentence to try."""
+        return f"{self.label} {self.probabilities[str(self.label)]:.3f}  {self.text}"
+
+
+def classification_task() -> Task:
+    """How a recipe of text classification is run."""
+    return Task(
+        unit="texts",
+        make=_make,
+        read=read_splits,
+        notes=data_notes,
+        fit=fit_texts,
+        judge=judge_texts,
+        evaluate=evaluate_texts,
+        predict=predict_texts,
+        first_rows=check_first_rows,
+    )
+
+
+def _make(**arguments: Any) -> TextClassifier:
+    from tidegate.estimators.text_classifier import TextClassifier
+
+    return TextClassifier(**arguments)
+
+
+def fit_texts(model: Any, splits: Splits, **options: Any) -> None:
+    """Fit an estimator on the parts of a recipe's data."""
+    held = splits.validation
+    validation = None if held is None else (held.texts, held.labels)
+    if splits.unlabelled is not None:
+        options["unlabelled"] = splits.unlabelled
+    model.fit(splits.train.texts, splits.train.labels, validation_data=validation, **options)
+
+
+def judge_texts(recipe: Recipe, model: Any, splits: Splits, run: Any, timing: dict[str, float], started: float) -> Any:
+    """Test metrics, baseline, report and predictions of a model that was just trained."""
+    from tidegate.environment import describe_environment
+    from tidegate.linear_jobs import strongest_notes
+    from tidegate.located_yaml import parse_document
+    from tidegate.reporting.metrics import classification_metrics, worst_mistakes
+    from tidegate.reporting.report import RunFacts, write_metrics, write_report
+
+    output: Any = recipe.sections.output
+    classes, notes = model.classes_.tolist(), list(run.notes)
+    timing |= model.timing_
+    neural = hasattr(model, "network_")
+    lengths = {name: values.tolist() for name, values in model.token_lengths.items()} if neural else {}
+    test = baseline = None
+    mistakes: Sequence[Any] = ()
+    if splits.test is not None:
+        _log.info("testing on %s texts", f"{len(splits.test):,}")
+        with timed(timing, "test"):
+            if neural:
+                encoded = model.encoder_.encode(splits.test.texts)
+                lengths["test"] = encoded.lengths.tolist()
+                probabilities = model.predict_encoded(encoded.ids)
+            else:
+                probabilities = model.predict_proba(splits.test.texts)
+            test = classification_metrics(splits.test.labels or [], probabilities, classes)
+            mistakes = worst_mistakes(
+                splits.test.texts, splits.test.labels or [], probabilities, classes, splits.test.origins
+            )
+        add_metrics(run.model, {"test": test})
+        if output.baseline is not None:
+            from tidegate.reporting.compare import tfidf_baseline
+
+            _log.info("training the TF-IDF baseline")
+            with timed(timing, "baseline"), noted_warnings(notes):
+                own = "words" if model.tokenizer == "bpe" else model.tokenizer
+                tokenizer: str = output.baseline.get("tokenizer") or own
+                baseline = tfidf_baseline(splits.train, splits.test, tokenizer=tokenizer)
+    elif output.baseline is not None:
+        notes.append("there is no test part, so neither the model nor the baseline was tested")
+    own_notes = getattr(model, "notes", None)
+    for note in own_notes or (truncation_notes(model, lengths) if neural else strongest_notes(model)):
+        _log.info(note)
+        notes.append(note)
+    timing["total"] = time.perf_counter() - started
+    facts = RunFacts(
+        title=output.title or recipe.name,
+        recipe=parse_document((run.folder / RECIPE_FILE).read_text(encoding="utf-8"), RECIPE_FILE).value,
+        counts={name: len(examples) for name, examples in splits.parts().items()},
+        class_counts={name: dict(Counter(examples.labels or [])) for name, examples in splits.parts().items()},
+        token_lengths=lengths,
+        history=model.history_ if neural else (),
+        best_epoch=model.best_epoch_ if neural else None,
+        test=test,
+        baseline=baseline,
+        mistakes=mistakes,
+        timing=timing,
+        environment=describe_environment().summary(),
+        notes=notes,
+        rate_search=run.rate_search,
+    )
+    report = write_report(run.folder, facts) if output.report else None
+    if report is None:
+        (run.folder / REPORT_FILE).unlink(missing_ok=True)  # of a run that was resumed, and is of other facts
+        write_metrics(run.folder, facts)
+    return dataclasses.replace(
+        run,
+        report=report,
+        test=test,
+        baseline=baseline,
+        predictions=predict_texts(model, output.try_),
+        notes=notes,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def evaluate_texts(model: Any, data: str, columns: dict[str, str | None], **reading: Any) -> dict[str, Any]:
+    """``classification_metrics`` of a classifier on labelled texts.
+
+    Raises:
+        DataError: The data cannot be read as said, or have a label that the model does not know.
+    """
+    from tidegate.reporting.metrics import classification_metrics
+
+    examples = read_labelled(data, columns, **reading)
+    classes = model.classes_.tolist()
+    return classification_metrics(align_labels(examples, classes), model.predict_proba(examples.texts), classes)
+
+
+def read_labelled(data: str, columns: dict[str, str | None], **reading: Any) -> TextExamples:
+    """Labelled texts of a file or folder, or of bundled data.
+
+    Args:
+        data: The file or folder, or ``bundled:reviews_en``.
+        columns: ``text``, ``label`` and ``split``, as far as they were named, and the ``part`` to read.
+        reading: How a file is read, as `read_text_examples` takes it.
+
+    Raises:
+        DataError: They cannot be read, or something of it has no effect on them.
+    """
+    check_idle([name for name in reading if name in TAGGED_ONLY], "texts with labels")
+    named = {name: value for name, value in columns.items() if value is not None}
+    part = named.pop("part", None)
+    if data.startswith(PREFIX):
+        check_idle([*named, *reading], "bundled data")
+        language = bundled_path(data).name.split(".")[0].rpartition("_")[2]
+        return load_reviews(language, part or "test")
+    if not is_table(Path(data)):
+        check_idle([name for name in reading if name in TABLES_ONLY], f"{data}, which is no CSV or TSV file")
+    split = named.pop("split", "split")
+    parts = {} if part is None else {"split": split, "split_value": part}
+    return read_text_examples(data, **named, **parts, **reading)
+
+
+def predict_texts(model: Any, texts: list[str]) -> list[Prediction]:
+    """The labels of texts with their probabilities."""
+    if not texts:
+        return []
+    classes = model.classes_.tolist()
+    probabilities = model.predict_proba(texts)
+    return [
+        Prediction(
+            text=text,
+            label=classes[int(row.argmax())],
+            probabilities={str(name): round(float(value), 6) for name, value in zip(classes, row, strict=True)},
+        )
+        for text, row in zip(texts, probabilities, strict=True)
+    ]
