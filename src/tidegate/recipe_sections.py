@@ -67,6 +67,9 @@ class Model(TypedDict, total=False):
     embedding_init: Literal["normal", "cooccurrence"]
     vectors: Annotated[list[str], Field(min_length=1), BeforeValidator(listed)] | None
     tune_vectors_after: Annotated[int, Field(ge=0)] | None
+    char_encoder: Literal["cnn", "gru", "lstm"] | None
+    char_embedding_size: Count
+    char_hidden_size: Count
     hidden_size: Count
     num_layers: Count
     bidirectional: bool

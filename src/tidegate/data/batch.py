@@ -22,7 +22,8 @@ class Batch:
     """Some examples as one step of training takes them; no padded value is in it.
 
     Attributes:
-        values: [N] int64 token ids in the order of ``ragged``; N is the sum of the lengths.
+        values: [N] int64 token ids in the order of ``ragged``, or [N, C] with more numbers a token; N is the sum of the
+            lengths.
         ragged: The layout of the rows.
         targets: [B] what is learned, in the caller's order of rows, or None.
         weights: [B] float32 weight of each row, or None for 1.
@@ -65,7 +66,7 @@ def make_batch(
     """Put the token ids of some examples into one ragged batch.
 
     Args:
-        ids: One array of ids a row; an array may be empty.
+        ids: One array of ids a row, or of as many numbers a token in all rows; an array may be empty.
         targets: [B] class numbers or values to learn.
         weights: [B] weights of the rows.
         origin: [B] the rows of the data set; None numbers them from 0.

@@ -171,18 +171,33 @@ class TextEncoder:
         """All tokens of a text, before any cut to ``max_tokens``."""
         return self._split(self.prepare(text))
 
-    def encode(self, texts: Iterable[str], *, progress: Progress | None = None) -> Encoded:
+    def encode(
+        self,
+        texts: Iterable[str],
+        *,
+        progress: Progress | None = None,
+        unknown: Callable[[str], int] | None = None,
+    ) -> Encoded:
         """The token ids of texts.
 
         Args:
             texts: Texts; an empty one gets no token.
+            unknown: Gives a number to each token that is not in the vocabulary, as `WordForms.number` does; None gives
+                them 0.
             progress: Called now and then with the number of texts done and of all.
 
         Raises:
             DataError: One of them is not a text, with its number.
         """
         get = self.vocabulary.index.get
-        return self._encode(_checked_texts(texts), lambda token: get(token, 0), progress)
+        if unknown is None:
+            return self._encode(_checked_texts(texts), lambda token: get(token, 0), progress)
+
+        def number(token: str) -> int:
+            found = get(token)
+            return unknown(token) if found is None else found
+
+        return self._encode(_checked_texts(texts), number, progress)
 
     def _encode(self, texts: list[str], id_of: Callable[[str], int], progress: Progress | None) -> Encoded:
         ids: list[NDArray[np.int64]] = []

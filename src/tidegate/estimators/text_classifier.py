@@ -11,7 +11,6 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from tidegate.data.encoder import TextEncoder
 from tidegate.deploy.bundle import Bundle
 from tidegate.errors import DataError
 from tidegate.estimators.base import (
@@ -23,16 +22,17 @@ from tidegate.estimators.base import (
 )
 from tidegate.estimators.neural import FitPlan
 from tidegate.estimators.text_network import NETWORK, Rows, TextNetworkEstimator
+from tidegate.estimators.word_reading import CHARACTERS, fields_to_dict, network_arguments, split_fields
 from tidegate.heads.classify import SequenceClassifier
 from tidegate.heads.sequence import SequenceNetwork
-from tidegate.training.batches import EncodedBatches
 
 if TYPE_CHECKING:
+    from tidegate.training.fit import BatchSource
     from tidegate.training.rate_finder import FoundRate
 
 __all__ = ["TextClassifier"]
 
-_MODEL = (*NETWORK, "label_smoothing", "focal_gamma")
+_MODEL = (*NETWORK, *CHARACTERS, "label_smoothing", "focal_gamma")
 
 
 class TextClassifier(ClassifierMixin, TextNetworkEstimator):
@@ -58,6 +58,11 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
             from (`features/vector_files.py`): GloVe, word2vec, FastText, npz.
         tune_vectors_after: Epochs for which `vectors` stay as they are before they learn too; 0 lets them learn at
             once, None never.
+        char_encoder: ``"cnn"``, ``"gru"`` or ``"lstm"`` over the characters of each word, in upper case only where
+            `lowercase` is off; what it gives stands beside the word's vector, of words without one too (Ma & Hovy
+            2016; Lample et al. 2016). None reads none.
+        char_embedding_size: Features of a character.
+        char_hidden_size: Features that a word's characters give.
         hidden_size: Units of a recurrent layer and direction.
         num_layers: Recurrent layers.
         bidirectional: Whether each layer also reads backwards.
@@ -162,6 +167,9 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
         embedding_init: str = "normal",
         vectors: str | Sequence[str] | None = None,
         tune_vectors_after: int | None = 0,
+        char_encoder: str | None = None,
+        char_embedding_size: int = 30,
+        char_hidden_size: int = 50,
         hidden_size: int = 128,
         num_layers: int = 1,
         bidirectional: bool = True,
@@ -278,7 +286,7 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
 
         plan, found = self._plan(None, False), []
 
-        def look(network: SequenceNetwork, batches: EncodedBatches) -> None:
+        def look(network: SequenceNetwork, batches: BatchSource) -> None:
             found.append(find_learning_rate(network, batches, plan.settings, steps=steps))
 
         self._learn(plan, X, y, sample_weight, None, instead=look)
@@ -300,7 +308,7 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
             Rows(texts, targets, weights),
             None if validation_data is None else Rows(*check_validation(validation_data, classes)),
             split=lambda seed: stratified_split(targets, self.validation_fraction, seed),
-            build=lambda num_tokens, size: self._build(num_tokens, len(classes), size),
+            build=lambda num_tokens, size, **words: self._build(num_tokens, len(classes), size, **words),
             fitted={"classes_": classes},
             factors=None if factors is None else factors[targets],
             **options,
@@ -319,26 +327,35 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
             DataError: X is not a column of texts.
         """
         check_is_fitted(self)
-        return self.predict_encoded(self.encoder_.encode(check_texts(X)).ids)
+        return self._predict_texts(check_texts(X), (len(self.classes_),))
 
     def predict_encoded(self, ids: Sequence[np.ndarray]) -> np.ndarray:
-        """`predict_proba` of texts that ``encoder_`` has encoded: one vector of ids a text."""
+        """`predict_proba` of texts that ``encoder_`` has encoded: one vector of ids a text.
+
+        Raises:
+            ValueError: The network reads the characters of words, which ids do not tell.
+        """
         check_is_fitted(self)
+        if not self.reads_ids_alone:
+            raise ValueError("this model reads the characters of words, which ids do not tell; use predict_proba")
         return self._predict_ids(ids, (len(self.classes_),))
 
     def _describe(self) -> dict[str, Any]:
         return {
-            "tokenizer": self.encoder_.to_dict(),
+            "tokenizer": {**self.encoder_.to_dict(), **fields_to_dict(self._fields)},
             "labels": self.classes_.tolist(),
             "metrics": {"n_truncated": self.n_truncated_},
         }
 
     def _restore(self, bundle: Bundle) -> nn.Module:
-        self.encoder_ = TextEncoder.from_dict(bundle.tokenizer)
+        self.encoder_, self._fields = split_fields(bundle.tokenizer)
         self.classes_ = np.array(bundle.labels)
         self.n_truncated_ = bundle.metrics["n_truncated"]
         embedding_size = bundle.weights["embedding.weight"].shape[1]
-        return self._build(self.encoder_.num_tokens, len(self.classes_), embedding_size)
+        words = network_arguments(self._fields)
+        return self._build(self.encoder_.num_tokens, len(self.classes_), embedding_size, **words)
 
-    def _build(self, num_tokens: int, num_classes: int, embedding_size: int) -> SequenceClassifier:
-        return SequenceClassifier(num_tokens, num_classes, embedding_size=embedding_size, **self._arguments(_MODEL))
+    def _build(self, num_tokens: int, num_classes: int, embedding_size: int, **words: Any) -> SequenceClassifier:
+        return SequenceClassifier(
+            num_tokens, num_classes, embedding_size=embedding_size, **words, **self._arguments(_MODEL)
+        )

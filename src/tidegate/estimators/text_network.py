@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import time
 import warnings
@@ -13,14 +14,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from tidegate.data.augment import Augmentation, Augmenter, read_synonyms
 from tidegate.data.batch import make_batch
 from tidegate.data.encoder import Encoded, TextEncoder
 from tidegate.data.seeds import derive_seed
+from tidegate.data.word_forms import WordFields, WordForms
 from tidegate.estimators.base import check_choice, check_vector_arguments, data_digest, resolve_seed
 from tidegate.estimators.neural import TEXT, FitPlan, NeuralEstimator, seeded
 from tidegate.estimators.transfer import start_from_bundle
+from tidegate.estimators.word_reading import (
+    check_character_arguments,
+    encode_with,
+    learn_word_fields,
+    network_arguments,
+)
 from tidegate.features.cooccurrence import cooccurrence_vectors
 from tidegate.features.neighbours import nearest_tokens
 from tidegate.features.vectors import token_vectors
@@ -30,6 +39,8 @@ from tidegate.training.batches import EncodedBatches, batches_within
 
 if TYPE_CHECKING:
     from lightning import Callback
+
+    from tidegate.training.fit import BatchSource
 
 __all__ = ["NETWORK", "Rows", "TextNetworkEstimator"]
 
@@ -82,6 +93,7 @@ class TextNetworkEstimator(NeuralEstimator):
     n_truncated_: int
     tokenizer: str
     _token_lengths: dict[str, np.ndarray]
+    _fields: WordFields | None = None
 
     def _fit_rows(
         self,
@@ -90,12 +102,12 @@ class TextNetworkEstimator(NeuralEstimator):
         held: Rows | None,
         *,
         split: Callable[[int], tuple[np.ndarray, np.ndarray]],
-        build: Callable[[int, int], SequenceNetwork],
+        build: Callable[..., SequenceNetwork],
         fitted: Mapping[str, Any],
         factors: np.ndarray | None = None,
         unlabelled: Sequence[str] = (),
         callbacks: Sequence[Callback] = (),
-        instead: Callable[[SequenceNetwork, EncodedBatches], None] | None = None,
+        instead: Callable[[SequenceNetwork, BatchSource], None] | None = None,
     ) -> None:
         """Learn from rows.
 
@@ -104,7 +116,8 @@ class TextNetworkEstimator(NeuralEstimator):
             rows: What to learn from.
             held: What chooses the epoch; None takes a share of `rows`.
             split: From a seed to the places in `rows` that train and that are held out.
-            build: From the numbers of tokens and of the embedding's features to the network.
+            build: From the numbers of tokens and of the embedding's features to the network, with further arguments
+                where `char_encoder` is set.
             fitted: The subclass's attributes.
             factors: By what the weights of `rows` are multiplied in learning, not in validation.
             unlabelled: Further texts for the vocabulary and for pre-training.
@@ -113,6 +126,8 @@ class TextNetworkEstimator(NeuralEstimator):
         """
         check_choice("embedding_init", self.embedding_init, EMBEDDING_INITS)
         check_vector_arguments(self)
+        if hasattr(self, "char_encoder"):
+            check_character_arguments(self)
         augmentation = self._augmentation()
         for name in ("pretrain_epochs", "adapt_epochs"):
             if (
@@ -138,20 +153,23 @@ class TextNetworkEstimator(NeuralEstimator):
         weights = learned.weights
         if factors is not None:
             weights = factors[train] * (1.0 if weights is None else weights)
+        fields, forms, ids = learn_word_fields(self, encoder, learned.texts)
+        if forms is not None:
+            batching["expand"] = forms.rows
         held_batches = None
         if held is not None:
-            others = encoder.encode(held.texts)
+            others = encoder.encode(held.texts, unknown=None if forms is None else forms.number)
             if given:
                 lengths["validation"] = others.lengths
             else:
                 lengths["train"] = np.empty(len(rows.texts), dtype=np.int64)
                 lengths["train"][train], lengths["train"][places] = encoded.lengths, others.lengths
             held_batches = EncodedBatches(others.ids, held.targets, held.weights, shuffle=False, **batching)
-        network = self._start(plan, encoder, encoded, build)
+        network = self._start(plan, encoder, encoded, functools.partial(build, **network_arguments(fields)))
         known = self.vectors is not None or self.init_from is not None
         vectors = network.embedding.weight.detach().cpu().numpy() if known else None
-        augment = self._augmenter(augmentation, encoder, encoded, learned.texts, vectors, random_state)
-        batches = EncodedBatches(encoded.ids, learned.targets, weights, shuffle=True, augment=augment, **batching)
+        augment = self._augmenter(augmentation, encoder, encoded, learned.texts, vectors, random_state, forms)
+        batches = self._training_batches(ids or encoded.ids, learned.targets, weights, augment=augment, **batching)
         parts: list[tuple[Sequence[str], np.ndarray, np.ndarray | None]] = [(rows.texts, rows.targets, rows.weights)]
         parts.append(((), np.empty(0), None) if held is None else (held.texts, held.targets, held.weights))
         if unlabelled:
@@ -173,6 +191,7 @@ class TextNetworkEstimator(NeuralEstimator):
                 "encoder_": encoder,
                 "n_truncated_": encoded.truncated,
                 "_token_lengths": lengths,
+                "_fields": fields,
             },
             callbacks=callbacks,
         )
@@ -190,16 +209,37 @@ class TextNetworkEstimator(NeuralEstimator):
         check_is_fitted(self, "_token_lengths")
         return self._token_lengths
 
-    def _predict_ids(self, ids: Sequence[np.ndarray], width: tuple[int, ...]) -> np.ndarray:
-        """What the network decodes of encoded texts, ``[rows, *width]`` float32."""
+    @property
+    def reads_ids_alone(self) -> bool:
+        """Whether the ids of a text's tokens are all that the fitted network reads of it."""
+        return self._fields is None
+
+    def _predict_texts(
+        self, texts: Sequence[str], width: tuple[int, ...], decode: Callable[[Tensor], Tensor] | None = None
+    ) -> np.ndarray:
+        """What the network decodes of texts, ``[rows, *width]`` float32; `decode` stands in for its head's."""
+        check_is_fitted(self)
+        forms = None if self._fields is None else WordForms(self._fields)
+        return self._predict_ids(encode_with(self.encoder_, texts, forms), width, forms, decode)
+
+    def _predict_ids(
+        self,
+        ids: Sequence[np.ndarray],
+        width: tuple[int, ...],
+        forms: WordForms | None = None,
+        decode: Callable[[Tensor], Tensor] | None = None,
+    ) -> np.ndarray:
+        """What the network decodes of encoded texts, ``[rows, *width]`` float32; `decode` stands in for its head's."""
         network, device = self._ready_network()
+        decode = network.head.decode if decode is None else decode
         lengths = np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
         outputs = np.empty((len(ids), *width), dtype=np.float32)
         with torch.inference_mode():
             for places in batches_within(lengths, _PREDICT_ROWS, _PREDICT_TOKENS):
-                batch = make_batch([ids[place] for place in places])
+                chosen = [ids[place] for place in places]
+                batch = make_batch(chosen if forms is None else [forms.rows(row) for row in chosen])
                 batch = batch if device == "cpu" else batch.to(device)
-                outputs[places] = network.decode(batch.values, batch.ragged).float().cpu().numpy()
+                outputs[places] = decode(network(batch.values, batch.ragged)).float().cpu().numpy()
         return outputs
 
     def make_augmenter(self, texts: Sequence[str]) -> tuple[TextEncoder, Augmenter | None]:
@@ -215,9 +255,15 @@ class TextNetworkEstimator(NeuralEstimator):
         if augmentation.needs_neighbours and self.synonyms is None and self.vectors is not None:
             seed = derive_seed(random_state, "vectors")
             vectors = token_vectors(encoder.vocabulary.tokens, self.vectors, random_state=seed).vectors
-        return encoder, self._augmenter(augmentation, encoder, encoded, texts, vectors, random_state)
+        return encoder, self._augmenter(augmentation, encoder, encoded, texts, vectors, random_state, None)
 
     # --- parts of the fit
+
+    def _training_batches(
+        self, ids: Sequence[np.ndarray], targets: np.ndarray, weights: np.ndarray | None, **options: Any
+    ) -> BatchSource:
+        """What an epoch of training is made of; a subclass may draw it otherwise."""
+        return EncodedBatches(ids, targets, weights, shuffle=True, **options)
 
     def _encode(self, texts: list[str], unlabelled: Sequence[str]) -> tuple[TextEncoder, Encoded, Encoded | None]:
         if not unlabelled:
@@ -266,6 +312,7 @@ class TextNetworkEstimator(NeuralEstimator):
         texts: Sequence[str],
         vectors: np.ndarray | None,
         random_state: int,
+        forms: WordForms | None,
     ) -> Augmenter | None:
         """What changes the training texts, or None."""
         if not augmentation.active:
@@ -275,11 +322,11 @@ class TextNetworkEstimator(NeuralEstimator):
             neighbours = self._neighbours(encoder, encoded, vectors, random_state)
         return Augmenter(
             augmentation,
-            encoded.ids,
+            encoded.ids if forms is None else encode_with(encoder, texts, forms),
             random_state=random_state,
             neighbours=neighbours,
             texts=texts,
-            encode=lambda text: encoder.encode([text]).ids[0],
+            encode=lambda text: encode_with(encoder, [text], forms)[0],
         )
 
     def _neighbours(

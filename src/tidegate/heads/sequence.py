@@ -12,7 +12,8 @@ from tidegate.errors import nearest
 from tidegate.kernels.ragged import Ragged
 from tidegate.layers.activity import activity, temporal_activity
 from tidegate.layers.attention import AdditiveAttention, max_pool, mean_pool
-from tidegate.layers.dropout import check_rate
+from tidegate.layers.character_encoder import CharacterEncoder
+from tidegate.layers.dropout import check_rate, dropout
 from tidegate.layers.embedding import TokenEmbedding
 from tidegate.layers.locked_dropout import locked_dropout
 from tidegate.layers.stack import RecurrentStack
@@ -65,6 +66,12 @@ class SequenceNetwork(nn.Module):
         weight_dropout: Of the entries of the recurrent weights (Merity et al. 2018).
         activity_penalty: Factor of the mean square of a row's last, dropped output, in training.
         temporal_penalty: Factor of the mean square of its changes between steps, in training.
+        char_encoder: ``"cnn"``, ``"gru"`` or ``"lstm"`` over the characters of each word, put beside its vector; None
+            reads none. Then values are rows ``[N, 1 + L]``: the number of a word, of which those from V on are words
+            without a vector, and its characters, -1 after the last.
+        num_characters: Characters that are known, id 0 every other.
+        char_embedding_size: Features of a character.
+        char_hidden_size: Features of a word that its characters give.
 
     Raises:
         ValueError: The cell or the pooling is not one of those named, or a rate is out of range.
@@ -89,6 +96,10 @@ class SequenceNetwork(nn.Module):
         weight_dropout: float = 0.0,
         activity_penalty: float = 0.0,
         temporal_penalty: float = 0.0,
+        char_encoder: str | None = None,
+        num_characters: int = 0,
+        char_embedding_size: int = 30,
+        char_hidden_size: int = 50,
     ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
@@ -103,9 +114,14 @@ class SequenceNetwork(nn.Module):
         self.locked_dropout = locked_dropout
         self.activity_penalty, self.temporal_penalty = activity_penalty, temporal_penalty
         self.embedding = TokenEmbedding(num_tokens, embedding_size, embedding_dropout, word_dropout)
+        self.characters: CharacterEncoder | None = None
+        size = embedding_size
+        if char_encoder is not None:
+            self.characters = CharacterEncoder(char_encoder, num_characters, char_embedding_size, char_hidden_size)
+            size += char_hidden_size
         self.encoder = RecurrentStack(
             cell,
-            embedding_size,
+            size,
             hidden_size,
             num_layers,
             bidirectional,
@@ -123,7 +139,7 @@ class SequenceNetwork(nn.Module):
 
     def _outputs(self, values: Tensor, ragged: Ragged) -> tuple[Tensor, Tensor, Tensor]:
         """The head's outputs; the encoder's output at every step, as it is and with its locked dropout."""
-        embedded = locked_dropout(self.embedding(values), ragged, self.locked_dropout, self.training)
+        embedded = locked_dropout(self.embed(values), ragged, self.locked_dropout, self.training)
         output, final = self.encoder.encode(embedded, ragged)
         dropped = locked_dropout(output, ragged, self.locked_dropout, self.training)
         if self.attention is not None:
@@ -135,6 +151,15 @@ class SequenceNetwork(nn.Module):
         else:
             pooled = final
         return self.head(pooled), output, dropped
+
+    def embed(self, values: Tensor) -> Tensor:
+        """What the encoder reads of each token, ``[N, I]``: its vector, and what its characters give."""
+        if self.characters is None:
+            return self.embedding(values)
+        forms, letters = values[:, 0], values[:, 1:]
+        words = forms.masked_fill(forms >= self.embedding.weight.shape[0], self.embedding.unknown_id)
+        spelled = dropout(self.characters.of_tokens(forms, letters), self.embedding.dropout, self.training)
+        return torch.cat([self.embedding(words), spelled], 1)
 
     def begin_epoch(self, epoch: int) -> None:
         """Say which epoch of training begins, counted from 0."""

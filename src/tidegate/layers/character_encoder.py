@@ -66,6 +66,20 @@ class CharacterEncoder(nn.Module):
             return self.recurrent.encode(self.weight.index_select(0, from_batch_major(characters, ragged)), ragged)[1]
         return self._convolve(characters, lengths)
 
+    def of_tokens(self, forms: Tensor, letters: Tensor) -> Tensor:
+        """The vectors of the tokens of a text, ``[N, F]``, each different word read once.
+
+        Args:
+            forms: ``[N]`` int64, equal for equal words.
+            letters: ``[N, L]`` int64, the characters of each token, -1 after the last one.
+        """
+        found, places = torch.unique(forms, return_inverse=True)
+        tokens = torch.arange(forms.shape[0], device=forms.device)
+        some = places.new_empty(found.shape[0]).index_copy(0, places, tokens)  # a token of each word
+        chosen = letters[some]
+        there = chosen >= 0
+        return self(chosen[there], there.sum(1)).index_select(0, places)
+
     def _convolve(self, characters: Tensor, lengths: Tensor) -> Tensor:
         filters = self.filters
         assert filters is not None  # of the kind "cnn"

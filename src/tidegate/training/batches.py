@@ -22,6 +22,7 @@ class EncodedBatches:
         random_state: Seed of the order.
         shuffle: Whether each epoch has an order of its own; without it every epoch is the same.
         augment: From a row and an epoch to the ids of that row in that epoch; None leaves them as they are.
+        expand: From the ids ``[n]`` of a row to what a batch holds of it, ``[n, ...]``; None for the ids themselves.
     """
 
     def __init__(
@@ -34,8 +35,9 @@ class EncodedBatches:
         random_state: int,
         shuffle: bool,
         augment: Callable[[int, int], np.ndarray] | None = None,
+        expand: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
-        self.ids, self.targets, self.weights, self.augment = ids, targets, weights, augment
+        self.ids, self.targets, self.weights, self.augment, self.expand = ids, targets, weights, augment, expand
         lengths = np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
         self.sampler = LengthBucketedSampler(lengths, batch_size, random_state=random_state, shuffle=shuffle)
 
@@ -47,6 +49,8 @@ class EncodedBatches:
         for rows in self.sampler.batches(epoch):
             weights = None if self.weights is None else self.weights[rows]
             ids = [self.ids[row] if self.augment is None else self.augment(int(row), epoch) for row in rows]
+            if self.expand is not None:
+                ids = [self.expand(row) for row in ids]
             yield make_batch(ids, self.targets[rows], weights, origin=rows)
 
 
