@@ -119,12 +119,14 @@ def _as_json(result: Any) -> dict[str, Any]:
 
 
 def _print(result: Any) -> None:
+    from tidegate.reporting.scores import sign_of
+
     console = terminal.make_console()
     keys = list(dict.fromkeys(key for trial in result.trials for key in trial.values))
     table = terminal.make_table(
         "trial", result.monitor, *(key.split(".")[-1] for key in keys), "seconds", right=("trial", result.monitor)
     )
-    lower = result.monitor == "loss"
+    lower = sign_of(result.monitor) < 0
     finished = [trial for trial in result.trials if trial.state == "complete"]
     for trial in sorted(finished, key=lambda trial: trial.metric if lower else -trial.metric)[:10]:
         values = [trial.values.get(key) for key in keys]

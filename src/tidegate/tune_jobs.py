@@ -233,9 +233,10 @@ def _defaults(recipe: Recipe, space: Space) -> dict[str, Any]:
 
 def _monitor(recipe: Recipe) -> tuple[str, float]:
     from tidegate.estimators.text_classifier import TextClassifier
+    from tidegate.reporting.scores import sign_of
 
     monitor = TextClassifier(**recipe.arguments).monitor
-    return monitor, -1.0 if monitor == "loss" else 1.0
+    return monitor, sign_of(monitor)
 
 
 def _digest(splits: Splits) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import tidegate
 from tidegate.reporting.markup import card, duration, figure, number, section, table, text
 from tidegate.reporting.plots import search_history, search_importances
+from tidegate.reporting.scores import sign_of
 
 __all__ = ["render_tuning"]
 
@@ -22,10 +23,10 @@ def render_tuning(
     Args:
         name: The recipe's.
         monitor: The validation metric that was compared.
-        trials: ``number, state, values, metric, epochs, seconds`` of each; of ``loss`` the lowest metric is best.
+        trials: ``number, state, values, metric, epochs, seconds`` of each; `sign_of` knows which metric is best low.
         importances: Key -> share of the metric's spread that it explains.
     """
-    lower = monitor == "loss"
+    lower = sign_of(monitor) < 0
     finished = [trial for trial in trials if trial["state"] == "complete"]
     ranked = sorted(trials, key=lambda trial: _rank(trial, lower))
     keys = list(dict.fromkeys(key for trial in trials for key in trial["values"]))
