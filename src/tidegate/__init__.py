@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from tidegate.estimators.contextual_text_classifier import ContextualTextClassifier as ContextualTextClassifier
     from tidegate.estimators.linear_text_classifier import LinearTextClassifier as LinearTextClassifier
     from tidegate.estimators.loading import load as load
+    from tidegate.estimators.multi_task_text_model import MultiTaskTextModel as MultiTaskTextModel
+    from tidegate.estimators.multitask_data import join_data_sets as join_data_sets
     from tidegate.estimators.ranker import Ranker as Ranker
     from tidegate.estimators.sequence_tagger import SequenceTagger as SequenceTagger
     from tidegate.estimators.text_classifier import TextClassifier as TextClassifier
@@ -59,6 +61,7 @@ _HOMES = {
     "MinGRU": "tidegate.layers.minimal",
     "MinLSTM": "tidegate.layers.minimal",
     "MultiHeadAttention": "tidegate.layers.multihead",
+    "MultiTaskTextModel": "tidegate.estimators.multi_task_text_model",
     "OnnxNode": "tidegate.layers.onnx_weights",
     "RNN": "tidegate.layers.recurrent",
     "Ragged": "tidegate.kernels.ragged",
@@ -72,6 +75,7 @@ _HOMES = {
     "from_keras": "tidegate.layers.keras_weights",
     "from_onnx": "tidegate.layers.onnx_weights",
     "initialize_": "tidegate.layers.initialization",
+    "join_data_sets": "tidegate.estimators.multitask_data",
     "load": "tidegate.estimators.loading",
     "load_keras_": "tidegate.layers.keras_weights",
     "load_onnx_": "tidegate.layers.onnx_weights",
@@ -99,6 +103,7 @@ __all__ = [
     "MinGRU",
     "MinLSTM",
     "MultiHeadAttention",
+    "MultiTaskTextModel",
     "OnnxNode",
     "Ragged",
     "Ranker",
@@ -112,6 +117,7 @@ __all__ = [
     "from_keras",
     "from_onnx",
     "initialize_",
+    "join_data_sets",
     "load",
     "load_keras_",
     "load_onnx_",

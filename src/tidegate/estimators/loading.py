@@ -9,6 +9,7 @@ from tidegate.deploy.bundle import load_bundle
 from tidegate.errors import BundleError
 from tidegate.estimators.contextual_text_classifier import ContextualTextClassifier
 from tidegate.estimators.linear_text_classifier import LinearTextClassifier
+from tidegate.estimators.multi_task_text_model import MultiTaskTextModel
 from tidegate.estimators.ranker import Ranker
 from tidegate.estimators.sequence_tagger import SequenceTagger
 from tidegate.estimators.text_classifier import TextClassifier
@@ -19,6 +20,7 @@ __all__ = ["load"]
 _ESTIMATORS = (
     ContextualTextClassifier,
     LinearTextClassifier,
+    MultiTaskTextModel,
     Ranker,
     SequenceTagger,
     TextClassifier,

@@ -78,6 +78,7 @@ class TaskBatches:
         batch_size: Rows of a batch.
         random_state: Seed of the order.
         augment: From a row and the number of the task's pass to the ids of the row; None leaves them as they are.
+        expand: As of :class:`~tidegate.training.batches.EncodedBatches`.
 
     Raises:
         ValueError: As of :func:`sampling_shares`.
@@ -94,8 +95,9 @@ class TaskBatches:
         batch_size: int,
         random_state: int,
         augment: Callable[[int, int], np.ndarray] | None = None,
+        expand: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
-        self.ids, self.targets, self.weights, self.augment = ids, targets, weights, augment
+        self.ids, self.targets, self.weights, self.augment, self.expand = ids, targets, weights, augment, expand
         self.random_state = random_state
         lengths = np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
         self.rows = [np.flatnonzero(~np.isnan(targets[:, task])) for task in range(targets.shape[1])]
@@ -118,6 +120,8 @@ class TaskBatches:
             rows, number = next(streams[task])
             weights = None if self.weights is None else self.weights[rows]
             ids = [self.ids[row] if self.augment is None else self.augment(int(row), number) for row in rows]
+            if self.expand is not None:
+                ids = [self.expand(row) for row in ids]
             targets = np.full((len(rows), len(self.counts)), np.nan, dtype=self.targets.dtype)
             targets[:, task] = self.targets[rows, task]
             yield make_batch(ids, targets, weights, origin=rows)

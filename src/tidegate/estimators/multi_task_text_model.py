@@ -1,0 +1,356 @@
+"""MultiTaskTextModel: several classifications and regressions of texts over one encoder, in one fit and one file."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from tidegate.deploy.bundle import Bundle
+from tidegate.errors import DataError
+from tidegate.estimators.arguments import arguments_of
+from tidegate.estimators.base import check_choice, check_sample_weight, check_texts
+from tidegate.estimators.multitask_data import (
+    TaskSpec,
+    check_columns,
+    check_rows,
+    check_task_kinds,
+    check_task_weights,
+    make_tasks,
+    number_targets,
+    split_rows,
+)
+from tidegate.estimators.multitask_scores import monitors_of, scores_by_task, split_outputs, validation_score
+from tidegate.estimators.neural import FitPlan
+from tidegate.estimators.text_classifier import TextClassifier
+from tidegate.estimators.text_network import NETWORK, Rows, TextNetworkEstimator
+from tidegate.estimators.word_reading import CHARACTERS, fields_to_dict, network_arguments, split_fields
+from tidegate.heads.multitask import MultiTaskNetwork, TaskHead
+from tidegate.heads.regress import REGRESSION_LOSSES
+from tidegate.heads.sequence import SequenceNetwork
+from tidegate.training.multitask import TaskBatches, sampling_shares
+
+if TYPE_CHECKING:
+    from tidegate.training.fit import BatchSource
+    from tidegate.training.rate_finder import FoundRate
+
+__all__ = ["UNCERTAINTY", "MultiTaskTextModel"]
+
+# Arguments of the classifier that say something of the classes of its one task.
+OF_ONE_TASK = ("class_weight", "threshold", "calibrate")
+UNCERTAINTY = "uncertainty"  # of `task_weights`: they are learned
+_MODEL = (*NETWORK, *CHARACTERS, "label_smoothing", "focal_gamma", "regression_loss")
+
+
+class MultiTaskTextModel(TextNetworkEstimator):
+    """Several tasks learned together: one encoder of texts, and over it a head a task (Caruana 1997).
+
+    Each task is a classification or a regression. A text may have targets of all tasks or of some: what is missing
+    (None or NaN) adds nothing to the loss, so that data sets of different tasks can be learned from together
+    (:func:`~tidegate.estimators.multitask_data.join_data_sets`). A text's loss is the weighted sum of the losses of its
+    targets: cross-entropy in nats, and the error of a regression in units of its targets' spread.
+
+    Args:
+        tasks: Of each task ``"classification"`` or ``"regression"``; None takes a column of y for a regression where
+            its targets are numbers and not all whole.
+        regression_loss: ``"squared"`` error, ``"absolute"`` error, or ``"huber"``.
+        task_weights: What the losses of each task are multiplied by, where not 1; or ``"uncertainty"``, which learns a
+            weight a task with the network (Kendall et al. 2018).
+        task_sampling: What a batch holds. ``"joint"``: any rows, with all targets that they have, each row once an
+            epoch. Otherwise the targets of one task, the tasks in shares that are ``"proportional"`` to their targets,
+            to the ``"square-root"`` of them, ``"uniform"``, or by ``"temperature"``; an epoch then has as many batches
+            as would show each target once.
+        sampling_temperature: tau, with which the shares are as the number of targets to the power 1 / tau.
+        label_smoothing: Of the classifications, as `focal_gamma`.
+        monitor: What chooses the epoch on validation data: the ``"mean"`` of the tasks' main figures, which are the
+            accuracy of a classification and the R2 of a regression; a task, as ``"label"``, for its own main figure;
+            another one of a task, as ``"label_macro_f1"`` or ``"rating_mae"``; or ``"loss"``.
+        validation_fraction: Share of the rows set aside when `fit` is given no ``validation_data``, with each pattern
+            of missing targets in its share; 0 sets nothing aside, and the last epoch is kept.
+        tokenizer, lowercase, strip_html, normalization, max_tokens, truncation, max_vocabulary, min_count: How a text
+            becomes tokens, as of :class:`~tidegate.TextClassifier`, whose arguments all further ones are as well.
+
+    Attributes:
+        tasks_: The tasks, each with ``name``, ``kind`` and ``classes`` (None of a regression).
+        classes_: Task -> labels in the order of the columns of ``predict_proba``; None of a regression.
+        encoder_: The fitted :class:`~tidegate.data.encoder.TextEncoder`.
+        network_: The fitted ``torch.nn.Module``.
+        history_: One dict an epoch: epoch, train_loss, validation_loss, what `monitor` names, of each task
+            validation_TASK_loss and validation_TASK_accuracy, or validation_TASK_mae and validation_TASK_mse; seconds.
+        best_epoch_: The epoch whose weights are kept, counted from 1.
+        n_truncated_: Training texts that were longer than `max_tokens`.
+        random_state_: The seed in use.
+        timing_: Seconds spent on ``encode`` and ``train``.
+
+    Example:
+        >>> y = {"label": ["good", "bad", None], "rating": [4.5, None, 1.2]}  # doctest: +SKIP
+        >>> model = MultiTaskTextModel().fit(texts, y)  # doctest: +SKIP
+        >>> model.predict(["not bad at all"])  # doctest: +SKIP
+        {'label': array(['good'], dtype='<U4'), 'rating': array([3.1])}
+    """
+
+    kind: ClassVar[str] = "multi-task-text"
+    tasks_: list[TaskSpec]
+
+    @arguments_of(TextClassifier, without=OF_ONE_TASK)
+    def __init__(
+        self,
+        *,
+        tasks: Any = None,
+        regression_loss: str = "squared",
+        task_weights: Any = None,
+        task_sampling: str = "joint",
+        sampling_temperature: float | None = None,
+        monitor: str = "mean",
+        **arguments: Any,
+    ) -> None:
+        given = {"tasks": tasks, "regression_loss": regression_loss, "task_weights": task_weights, "monitor": monitor}
+        sampling = {"task_sampling": task_sampling, "sampling_temperature": sampling_temperature}
+        self._store({**arguments, **given, **sampling})
+
+    @property
+    def monitors(self) -> tuple[str, ...]:
+        """What `monitor` may be."""
+        return monitors_of(vars(self).get("_specs", ()))
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        validation_data: tuple[Any, ...] | None = None,
+        *,
+        run_folder: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        callbacks: Sequence[Any] = (),
+        loggers: Sequence[Any] = (),
+        unlabelled: Any = None,
+    ) -> Self:
+        """Learn from texts and their targets.
+
+        Args:
+            X: Texts: a list, a Series, a 1-D array or one column of a 2-D array.
+            y: A mapping from tasks to targets, one a text, or a frame of them; None or NaN where a text has none. Texts
+                without any target are left out.
+            sample_weight: Weights of the texts in the loss; a text of weight 0 is left out altogether.
+            validation_data: ``(X, y)`` or ``(X, y, sample_weight)`` that choose the epoch, instead of a share of X.
+            run_folder: Where ``epochs.csv`` and the checkpoints ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt``
+                are kept.
+            resume: Go on from the last finished epoch in `run_folder`, where there is one.
+            callbacks: Your own, of the class ``lightning.Callback``.
+            loggers: Where the epochs are recorded, as :meth:`TextClassifier.fit` takes them.
+            unlabelled: Further texts, which the vocabulary and `pretrain_epochs` learn from.
+
+        Raises:
+            DataError: X, y or sample_weight cannot be used; the message says where.
+            ValueError: An argument of the estimator is out of range.
+            TidegateError: A checkpoint cannot be written or read, or belongs to another run.
+            KeyboardInterrupt: Ctrl-C; where an epoch was finished, the estimator is fitted with the best one so far.
+        """
+        more = check_texts(unlabelled) if unlabelled is not None else ()
+        where: dict[str, Any] = {"run_folder": run_folder, "resume": resume, "loggers": loggers, "callbacks": callbacks}
+        self._learn(X, y, sample_weight, validation_data, where=where, unlabelled=more)
+        return self
+
+    def find_learning_rate(self, X: Any, y: Any, sample_weight: Any = None, *, steps: int = 100) -> FoundRate:
+        """The loss of a network like the one that `fit` would train while its learning rate rises; trains nothing.
+
+        Args:
+            X: Texts.
+            y: Targets by task.
+            sample_weight: Weights of the texts.
+            steps: Batches to look at.
+
+        Raises:
+            DataError, ValueError: As of `fit`.
+            TidegateError: The loss never fell.
+        """
+        from tidegate.training.rate_finder import find_learning_rate
+
+        found: list[FoundRate] = []
+
+        def look(plan: FitPlan, network: SequenceNetwork, batches: BatchSource) -> None:
+            found.append(find_learning_rate(network, batches, plan.settings, steps=steps))
+
+        self._learn(X, y, sample_weight, None, where={"run_folder": None, "resume": False}, look=look)
+        return found[0]
+
+    def _learn(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation_data: tuple[Any, ...] | None,
+        *,
+        where: Mapping[str, Any],
+        look: Any = None,
+        **options: Any,
+    ) -> None:
+        texts, columns, weights = check_rows(X, y, sample_weight)
+        kinds = check_task_kinds(self.tasks, columns)
+        tasks = make_tasks(kinds, columns)
+        targets = number_targets(tasks, columns)
+        self._specs = tasks
+        plan = self._settle(tasks, where)
+        held = None if validation_data is None else self._held(validation_data, tasks)
+        if look is not None:
+            options["instead"] = lambda network, batches: look(plan, network, batches)
+        heads = self._heads(tasks, targets)
+        self._fit_rows(
+            plan,
+            Rows(texts, targets, weights),
+            held,
+            split=lambda seed: split_rows(tasks, targets, self.validation_fraction, seed),
+            build=lambda num_tokens, size, **words: self._build(num_tokens, heads, size, **words),
+            fitted={"tasks_": tasks},
+            **options,
+        )
+
+    def _settle(self, tasks: Sequence[TaskSpec], where: Mapping[str, Any]) -> FitPlan:
+        """Check the arguments; the plan, with the metric that `monitor` stands for."""
+        plan = self._plan(**where)
+        check_choice("regression_loss", self.regression_loss, REGRESSION_LOSSES)
+        if self.regression_loss != "squared" and all(task.classes is not None for task in tasks):
+            raise ValueError(f"regression_loss={self.regression_loss!r} has no effect: no task is a regression")
+        if self.task_weights != UNCERTAINTY:
+            check_task_weights(self.task_weights, [task.name for task in tasks], UNCERTAINTY)
+        if self.task_sampling != "joint" or self.sampling_temperature is not None:
+            sampling_shares([1] * len(tasks), self.task_sampling, self.sampling_temperature)
+        monitor, score = validation_score(tasks, self.monitor)
+        return dataclasses.replace(plan, settings=dataclasses.replace(plan.settings, monitor=monitor, score=score))
+
+    def _held(self, validation_data: tuple[Any, ...], tasks: Sequence[TaskSpec]) -> Rows:
+        if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+            raise DataError("validation_data must be (X, y) or (X, y, sample_weight)")
+        X, y, *rest = validation_data
+        texts, columns, weights = check_rows(X, y, rest[0] if rest else None)
+        targets = number_targets(tasks, columns, "validation_data y")
+        for place, task in enumerate(tasks):
+            if np.isnan(targets[:, place]).all() and self.monitor.startswith((task.name, f"{task.name}_")):
+                raise DataError(
+                    f"monitor={self.monitor!r}, and validation_data has no target of the task {task.name!r}"
+                )
+        return Rows(texts, targets, weights)
+
+    def predict(self, X: Any) -> dict[str, np.ndarray]:
+        """Task -> the most probable label, or the number, of each text, ``[rows]``.
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+            DataError: X is not a column of texts.
+        """
+        outputs = self._outputs(X)
+        return {
+            task.name: outputs[task.name] if task.classes is None else task.classes[outputs[task.name].argmax(axis=1)]
+            for task in self.tasks_
+        }
+
+    def predict_proba(self, X: Any) -> dict[str, np.ndarray]:
+        """Classification -> the probability of each class, ``[rows, classes]``, in the order of ``classes_``.
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+            DataError: X is not a column of texts.
+        """
+        outputs = self._outputs(X)
+        return {task.name: outputs[task.name] for task in self.tasks_ if task.classes is not None}
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The mean of the tasks' scores on the targets that there are: accuracy, and R2 of a regression."""
+        scores = self.task_scores(X, y, sample_weight)
+        return float(np.mean(list(scores.values())))
+
+    def task_scores(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
+        """Of each task that y has targets of, the accuracy of a classification, or the R2 of a regression.
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+            DataError: X or y cannot be used, or a label is one that the task has not.
+        """
+        check_is_fitted(self)
+        texts = check_texts(X)
+        columns, weights = check_columns(y, len(texts)), check_sample_weight(sample_weight, len(texts))
+        targets, outputs = number_targets(self.tasks_, columns), self._decoded(texts)
+        scores = scores_by_task(self.tasks_, targets, outputs, weights)
+        if not scores:
+            raise DataError(f"y has no target of any of the tasks {', '.join(task.name for task in self.tasks_)}")
+        return scores
+
+    @property
+    def classes_(self) -> dict[str, np.ndarray | None]:
+        """The labels of each task.
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+        """
+        check_is_fitted(self, "tasks_")
+        return {task.name: task.classes for task in self.tasks_}
+
+    @property
+    def task_weights_(self) -> dict[str, float]:
+        """What the loss of each task is multiplied by: as given, or as it was learned.
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+        """
+        check_is_fitted(self, "tasks_")
+        return self.network_.head.task_weights()
+
+    def _decoded(self, texts: list[str]) -> np.ndarray:
+        return self._predict_texts(texts, (sum(task.width for task in self.tasks_),))
+
+    def _outputs(self, X: Any) -> dict[str, np.ndarray]:
+        check_is_fitted(self)
+        return split_outputs(self.tasks_, self._decoded(check_texts(X)))
+
+    def _training_batches(
+        self, ids: Sequence[np.ndarray], targets: np.ndarray, weights: np.ndarray | None, **options: Any
+    ) -> BatchSource:
+        if self.task_sampling == "joint":
+            return super()._training_batches(ids, targets, weights, **options)
+        temperature = None if self.sampling_temperature is None else float(self.sampling_temperature)
+        return TaskBatches(ids, targets, weights, sampling=self.task_sampling, temperature=temperature, **options)
+
+    def _heads(self, tasks: Sequence[TaskSpec], targets: np.ndarray) -> list[TaskHead]:
+        given = {} if self.task_weights in (None, UNCERTAINTY) else dict(self.task_weights)
+        heads = []
+        for place, task in enumerate(tasks):
+            weight = float(given.get(task.name, 1.0))
+            known = targets[~np.isnan(targets[:, place]), place]
+            spread = {} if task.classes is not None else {"mean": float(known.mean()), "scale": float(known.std())}
+            heads.append(TaskHead(task.name, task.num_classes, weight, **spread))
+        return heads
+
+    def _describe(self) -> dict[str, Any]:
+        weights = self.task_weights_
+        # Of a regression the only column is its own, and is called like it.
+        labels = [[task.name] if task.classes is None else task.classes.tolist() for task in self.tasks_]
+        tasks = [
+            {"name": task.name, "kind": task.kind, "outputs": task.width, "weight": weights[task.name]}
+            for task in self.tasks_
+        ]
+        return {
+            "tokenizer": {**self.encoder_.to_dict(), **fields_to_dict(self._fields)},
+            "labels": [label for own in labels for label in own],
+            "metrics": {"n_truncated": self.n_truncated_, "tasks": tasks},
+        }
+
+    def _restore(self, bundle: Bundle) -> nn.Module:
+        self.encoder_, self._fields = split_fields(bundle.tokenizer)
+        labels, tasks = iter(bundle.labels), bundle.metrics["tasks"]
+        self.tasks_ = []
+        for task in tasks:
+            own = np.array([next(labels) for _ in range(task["outputs"])])
+            self.tasks_.append(TaskSpec(task["name"], own if task["kind"] == "classification" else None))
+        self.n_truncated_ = bundle.metrics["n_truncated"]
+        size, heads = bundle.weights["embedding.weight"].shape[1], self._heads(self.tasks_, np.zeros((1, len(tasks))))
+        return self._build(self.encoder_.num_tokens, heads, size, **network_arguments(self._fields))
+
+    def _build(self, num_tokens: int, heads: Sequence[TaskHead], embedding_size: int, **words: int) -> MultiTaskNetwork:
+        options = {"embedding_size": embedding_size, **words, **self._arguments(_MODEL)}
+        return MultiTaskNetwork(num_tokens, heads, learn_weights=self.task_weights == UNCERTAINTY, **options)

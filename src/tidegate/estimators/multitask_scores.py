@@ -1,0 +1,95 @@
+"""How several tasks are judged together: each by a figure of its own kind, all by the mean of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from tidegate.estimators.multitask_data import TaskSpec
+from tidegate.reporting.scores import CLASS_MONITORS, NUMBER_MONITORS, class_score, number_score
+
+__all__ = ["main_figure", "monitors_of", "scores_by_task", "split_outputs", "validation_score"]
+
+Score = Callable[[np.ndarray, np.ndarray, "np.ndarray | None"], float]
+_BY_NETWORK = ("loss", "accuracy", "mae", "mse")  # which the network adds up row by row
+
+
+def monitors_of(tasks: Sequence[TaskSpec]) -> tuple[str, ...]:
+    """What may choose the epoch: ``mean``, ``loss``, a task, which stands for its main figure, or ``TASK_FIGURE``."""
+    named = [f"{task.name}_{figure}" for task in tasks for figure in _figures(task)]
+    return ("mean", "loss", *(task.name for task in tasks), *named)
+
+
+def _figures(task: TaskSpec) -> tuple[str, ...]:
+    return NUMBER_MONITORS if task.classes is None else CLASS_MONITORS
+
+
+def main_figure(task: TaskSpec) -> str:
+    """The figure that a task is judged by where none is named: accuracy, or R2."""
+    return "r2" if task.classes is None else "accuracy"
+
+
+def validation_score(tasks: Sequence[TaskSpec], monitor: str) -> tuple[str, Score | None]:
+    """The name of a monitor in the history, and what measures it from all rows; None where the network does so."""
+    if monitor == "loss":
+        return monitor, None
+    if monitor == "mean":
+        return monitor, lambda targets, outputs, weights: _mean(scores_by_task(tasks, targets, outputs, weights))
+    for place, task in enumerate(tasks):
+        for figure in _figures(task):
+            if monitor == f"{task.name}_{figure}" or (monitor == task.name and figure == main_figure(task)):
+                score = partial(_figure, tasks, place, figure)
+                return f"{task.name}_{figure}", None if figure in _BY_NETWORK else score
+    raise ValueError(f"monitor={monitor!r} is none of {', '.join(monitors_of(tasks))}")
+
+
+def scores_by_task(
+    tasks: Sequence[TaskSpec], targets: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None = None
+) -> dict[str, float]:
+    """The main figure of each task of which there are targets.
+
+    Args:
+        tasks: In the order of the columns.
+        targets: ``[rows, T]``, NaN where there are none.
+        outputs: ``[rows, W]``, what the network decodes.
+        weights: ``[rows]``, or None for ones.
+    """
+    return {
+        task.name: _figure(tasks, place, main_figure(task), targets, outputs, weights)
+        for place, task in enumerate(tasks)
+        if not np.isnan(targets[:, place]).all()
+    }
+
+
+def split_outputs(tasks: Sequence[TaskSpec], outputs: np.ndarray) -> dict[str, np.ndarray]:
+    """What the network decodes, ``[rows, W]``, by task: probabilities ``[rows, C]``, or numbers ``[rows]``."""
+    columns = np.split(outputs, np.cumsum([task.width for task in tasks])[:-1], axis=1)
+    return {
+        task.name: column[:, 0] if task.classes is None else column for task, column in zip(tasks, columns, strict=True)
+    }
+
+
+def _figure(
+    tasks: Sequence[TaskSpec],
+    place: int,
+    figure: str,
+    targets: np.ndarray,
+    outputs: np.ndarray,
+    weights: np.ndarray | None,
+) -> float:
+    """A figure of the task in a place, over the rows that have its target."""
+    task = tasks[place]
+    rows = np.flatnonzero(~np.isnan(targets[:, place]))
+    if not len(rows):
+        return float("nan")
+    truth, found = targets[rows, place], split_outputs(tasks, outputs)[task.name][rows]
+    own = None if weights is None else weights[rows]
+    if task.classes is None:
+        return number_score(figure, truth, found, own)
+    return class_score(figure, truth.astype(np.int64), found, own)
+
+
+def _mean(scores: Mapping[str, float]) -> float:
+    return float(np.mean(list(scores.values()))) if scores else float("nan")
