@@ -159,7 +159,7 @@ def read_text_examples(
     for number, record in enumerate(rows, 1):
         if progress is not None and number % _PROGRESS_EVERY == 0:
             progress(number)
-        value = None if label is None else _label_of(record, label)
+        value = None if label is None else label_of(record, label)
         if wanted is not None and split is not None:
             part = str(record.fields[split]).strip()
             parts[part] += 1
@@ -169,7 +169,7 @@ def read_text_examples(
                 continue
         if label is not None and value is None:
             raise DataError(f"{record.origin}: the label is missing (column {label!r} is empty)")
-        texts.append(_text_of(record, text))
+        texts.append(text_of(record, text))
         labels.append(value)
         origins.append(record.origin)
     if wanted is not None:
@@ -181,7 +181,7 @@ def read_text_examples(
     if label is None:
         return TextExamples(texts, None, origins)
     present = [value for value in labels if value is not None]
-    whole = all(_is_whole_number(value) for value in {*present, *other_labels})
+    whole = all(is_whole_number(value) for value in {*present, *other_labels})
     return TextExamples(texts, [int(value) if whole else str(value) for value in present], origins)
 
 
@@ -244,18 +244,24 @@ def _name_of(source: Any) -> str:
     return "the frame" if is_frame(source) else str(source)
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Whether a field of a record holds nothing: None, NaN, and what pandas has for them."""
     return value is None or (isinstance(value, float) and math.isnan(value)) or type(value).__name__ in _MISSING_TYPES
 
 
 _MISSING_TYPES = ("NAType", "NaTType")
 
 
-def _text_of(record: Record, column: str) -> str:
+def text_of(record: Record, column: str) -> str:
+    """The text of a record.
+
+    Raises:
+        DataError: It is missing, or no text.
+    """
     value = record.fields[column]
     if isinstance(value, str):
         return value
-    if _is_missing(value):
+    if is_missing(value):
         raise DataError(
             f"{record.origin}: the text is missing (column {column!r} holds {value!r}); leave the row out, or give it "
             'an empty text (""), in pandas with frame.fillna({' + repr(column) + ': ""})'
@@ -263,11 +269,16 @@ def _text_of(record: Record, column: str) -> str:
     raise DataError(f"{record.origin}: expected a text in column {column!r}, found {type(value).__name__} {value!r}")
 
 
-def _label_of(record: Record, column: str) -> Label | None:
+def label_of(record: Record, column: str) -> Label | None:
+    """The label of a record; None where it is missing.
+
+    Raises:
+        DataError: It is neither a text nor a whole number.
+    """
     value = record.fields[column]
     if isinstance(value, str):
         return value.strip() or None
-    if _is_missing(value):
+    if is_missing(value):
         return None
     try:
         whole = int(value)
@@ -281,7 +292,8 @@ def _label_of(record: Record, column: str) -> Label | None:
     return whole
 
 
-def _is_whole_number(value: Label) -> bool:
+def is_whole_number(value: Label) -> bool:
+    """Whether a label is a whole number, as such or written out."""
     return _WHOLE_NUMBER.fullmatch(str(value)) is not None
 
 
