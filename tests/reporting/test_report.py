@@ -127,9 +127,11 @@ def test_the_page_shows_the_facts_in_their_sections(tmp_path):
         "total 59 min 59 s",
         "3 texts stand in both sets.",
         "max_tokens: 3",  # the recipe as YAML
+        "expected calibration error is 2.0%",  # 88 of 100 right where it says 0.9
+        "roc auc 0.8800",
     ):
         assert fact in page.text, fact
-    assert page.tags.count("svg") == 4
+    assert page.tags.count("svg") == 5
 
 
 def test_metrics_json_holds_the_same_facts(tmp_path):

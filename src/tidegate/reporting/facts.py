@@ -85,6 +85,22 @@ class TaggingFacts(RunFacts):
     inspection: Sequence[Mapping[str, Any]] = ()
 
 
+@dataclass(frozen=True)
+class NumberFacts(RunFacts):
+    """What is known of a run that trained a regression.
+
+    Attributes:
+        test: the result of :func:`tidegate.reporting.number_metrics.number_metrics` on the test set.
+        baseline: the result of :func:`tidegate.reporting.compare.ridge_baseline`.
+        mistakes: :class:`tidegate.reporting.number_metrics.NumberMistake` values.
+        truth: the right numbers of the test set.
+        predicted: what the model says, in the same order.
+    """
+
+    truth: Sequence[float] = ()
+    predicted: Sequence[float] = ()
+
+
 def json_safe(value: Any) -> Any:
     """The value as JSON can hold it: NaN and infinity become null, arrays lists, keys and anything else text."""
     if isinstance(value, bool) or value is None:

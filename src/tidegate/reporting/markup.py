@@ -11,6 +11,7 @@ from typing import Any
 from tidegate.reporting import plots
 from tidegate.reporting.facts import json_safe
 
+_LONGEST_TEXT = 700  # characters of a mistake shown; metrics.json holds the whole text
 _SPLIT_ORDER = ("train", "validation", "test")
 
 
@@ -66,6 +67,26 @@ def text(value: Any) -> str:
 def language(words: str) -> str:
     """Marks Chinese, so that the browser takes Chinese letter shapes and not Japanese ones."""
     return ' lang="zh"' if any("\u4e00" <= character <= "\u9fff" for character in words) else ""
+
+
+def cut_text(words: str) -> str:
+    """A user's text as a paragraph, a long one without its middle."""
+    if not words.strip():
+        return '<p class="cut"><em>(an empty text)</em></p>'
+    if len(words) <= _LONGEST_TEXT:
+        return f'<p dir="auto"{language(words)}>{text(words)}</p>'
+    head, tail = words[: _LONGEST_TEXT * 2 // 3], words[-_LONGEST_TEXT // 3 :]
+    left_out = len(words) - len(head) - len(tail)
+    return (
+        f'<p class="cut" dir="auto"{language(head)}>{text(head)} '
+        f"<em>[… {left_out:,} characters left out …]</em> {text(tail)}</p>"
+    )
+
+
+def tiles(pairs: Iterable[tuple[str, str]]) -> str:
+    """Names and figures in a row of small boxes."""
+    boxes = "".join(f'<div class="card"><span class="small">{text(k)}</span><b>{text(v)}</b></div>' for k, v in pairs)
+    return f'<div class="tiles">{boxes}</div>'
 
 
 def in_order(splits: Iterable[str]) -> list[str]:

@@ -11,17 +11,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from tidegate.errors import DataError, require
 from tidegate.reporting.facts import Mistake
+from tidegate.reporting.scores import calibration_error, class_score, confidences, decision_score, reliability_bins
 
 Label = str | int
 
 
-def classification_metrics(y_true: ArrayLike, probabilities: ArrayLike, classes: Sequence[Label]) -> dict[str, Any]:
+def classification_metrics(
+    y_true: ArrayLike, probabilities: ArrayLike, classes: Sequence[Label], threshold: float | None = None
+) -> dict[str, Any]:
     """Judge a classifier's probabilities against the right labels.
 
     Args:
         y_true: right labels [n], each one of ``classes``.
         probabilities: [n, C], each row a distribution over ``classes`` in their order.
         classes: the C labels.
+        threshold: of two classes, the probability from which on the second one is predicted; None predicts the most
+            probable class.
 
     Returns:
         A dict that can be written as JSON:
@@ -30,6 +35,10 @@ def classification_metrics(y_true: ArrayLike, probabilities: ArrayLike, classes:
         - ``accuracy``, with ``standard_error`` and ``interval``, the 95% Wilson interval ``[low, high]``.
         - ``macro_f1``: the mean F1 of the classes that occur in ``y_true`` or among the predictions; ``micro_f1``.
         - ``log_loss``: mean negative log-probability of the right label, in nats.
+        - ``balanced_accuracy``, ``matthews``, ``roc_auc`` and ``average_precision``, as `class_score` defines them; the
+          last two are NaN where only one class occurs.
+        - ``calibration_error`` and ``reliability``: `calibration_error` and `reliability_bins` of the most probable
+          class.
         - ``per_class``: for each class ``label, precision, recall, f1, support``. As in scikit-learn's report, a ratio
           without cases is 0: the recall of a class that ``y_true`` lacks, the precision of one never predicted.
         - ``confusion``: C rows of C counts; row = right label, column = predicted label.
@@ -38,15 +47,14 @@ def classification_metrics(y_true: ArrayLike, probabilities: ArrayLike, classes:
         DataError: no examples, a label outside ``classes``, a wrong shape, or probabilities that are not distributions.
     """
     truth, matrix = _checked(y_true, probabilities, classes)
-    predicted = matrix.argmax(axis=1)
+    predicted = decide(matrix, threshold)
     labels = np.arange(len(classes))
     skm = require("sklearn.metrics", "train")
     precision, recall, f1, support = skm.precision_recall_fscore_support(
         truth, predicted, labels=labels, zero_division=0.0
     )
     accuracy = float(skm.accuracy_score(truth, predicted))
-    # scikit-learn refuses the log-loss of a single class, which is zero by definition.
-    log_loss = float(skm.log_loss(truth, matrix, labels=labels)) if len(classes) > 1 else 0.0
+    confidence, right = confidences(truth, matrix)
     return {
         "count": len(truth),
         "accuracy": accuracy,
@@ -54,7 +62,10 @@ def classification_metrics(y_true: ArrayLike, probabilities: ArrayLike, classes:
         "interval": list(wilson_interval(accuracy, len(truth))),
         "macro_f1": float(skm.f1_score(truth, predicted, average="macro", zero_division=0.0)),
         "micro_f1": float(skm.f1_score(truth, predicted, labels=labels, average="micro", zero_division=0.0)),
-        "log_loss": log_loss,
+        **{name: class_score(name, truth, matrix) for name in ("log_loss", "roc_auc", "average_precision")},
+        **{name: decision_score(name, truth, predicted) for name in ("balanced_accuracy", "matthews")},
+        "calibration_error": calibration_error(confidence, right),
+        "reliability": reliability_bins(confidence, right),
         "per_class": [
             {
                 "label": _plain(label),
@@ -66,7 +77,18 @@ def classification_metrics(y_true: ArrayLike, probabilities: ArrayLike, classes:
             for c, label in enumerate(classes)
         ],
         "confusion": skm.confusion_matrix(truth, predicted, labels=labels).tolist(),
+        **({} if threshold is None else {"threshold": float(threshold)}),
     }
+
+
+def decide(probabilities: NDArray[Any], threshold: float | None) -> NDArray[np.int64]:
+    """The place of the class that is predicted of each row, [n]: the most probable, or the second from a threshold on.
+
+    Args:
+        probabilities: [n, C].
+        threshold: of two classes, or None.
+    """
+    return probabilities.argmax(axis=1) if threshold is None else (probabilities[:, 1] >= threshold).astype(np.int64)
 
 
 def worst_mistakes(
@@ -76,6 +98,7 @@ def worst_mistakes(
     classes: Sequence[Label],
     origins: Sequence[str] | None = None,
     most: int = 20,
+    threshold: float | None = None,
 ) -> list[Mistake]:
     """The wrongly labelled texts of which the model was surest, surest first; equals stay in the order of ``texts``.
 
@@ -86,6 +109,7 @@ def worst_mistakes(
         classes: the C labels.
         origins: where each text stands, such as ``reviews.csv:17``.
         most: at most so many mistakes.
+        threshold: as for :func:`classification_metrics`; how sure the model was is then still a probability.
 
     Raises:
         DataError: as :func:`classification_metrics`, and where the numbers of texts, labels and origins differ.
@@ -94,8 +118,8 @@ def worst_mistakes(
     for name, values in (("texts", texts), ("origins", origins)):
         if values is not None and len(values) != len(truth):
             raise DataError(f"expected as many {name} as labels, found {len(values)} {name} and {len(truth)} labels")
-    predicted = matrix.argmax(axis=1)
-    confidence = matrix.max(axis=1)
+    predicted = decide(matrix, threshold)
+    confidence = np.take_along_axis(matrix, predicted[:, None], 1)[:, 0]
     wrong = np.flatnonzero(predicted != truth)
     worst: list[int] = wrong[np.argsort(-confidence[wrong], kind="stable")][: max(0, most)].tolist()
     return [

@@ -16,23 +16,25 @@ import yaml
 
 import tidegate
 from tidegate.reporting import plots
-from tidegate.reporting.facts import Mistake, RunFacts, TaggingFacts, json_safe
+from tidegate.reporting.facts import Mistake, NumberFacts, RunFacts, TaggingFacts, json_safe
 from tidegate.reporting.markup import card as _card
+from tidegate.reporting.markup import cut_text as _cut_text
 from tidegate.reporting.markup import duration as _duration
 from tidegate.reporting.markup import figure as _figure
 from tidegate.reporting.markup import finite as _finite
 from tidegate.reporting.markup import in_order as _in_order
-from tidegate.reporting.markup import language as _language
 from tidegate.reporting.markup import number as _number
 from tidegate.reporting.markup import pairs as _pairs
 from tidegate.reporting.markup import percent as _percent
 from tidegate.reporting.markup import section as _section
 from tidegate.reporting.markup import table as _table
 from tidegate.reporting.markup import text as _text
+from tidegate.reporting.markup import tiles as _tiles
 from tidegate.reporting.metrics import accuracy_standard_error, wilson_interval
+from tidegate.reporting.number_page import number_sections
 from tidegate.reporting.tagging_page import tagging_sections
+from tidegate.reporting.target_plots import reliability_diagram
 
-_LONGEST_TEXT = 700  # characters of a mistake shown; metrics.json holds the whole text
 _MOST_CLASSES = 12  # classes that get a column of their own in the table of counts
 
 
@@ -40,11 +42,13 @@ def render_page(facts: RunFacts) -> str:
     """The whole report as an HTML document that needs no other file and no network."""
     if isinstance(facts, TaggingFacts):
         judged = tagging_sections(facts, _notes(facts))
+    elif isinstance(facts, NumberFacts):
+        judged = number_sections(facts, _notes(facts))
     else:
         judged = (
             _headline(facts),
             _notes(facts),
-            _section("Test set by class", _by_class(facts)),
+            _section("Test set by class", _by_class(facts), _reliability(facts)),
             _section("Worst mistakes", _mistakes(facts)),
         )
     sections = (
@@ -108,10 +112,7 @@ def _headline(facts: RunFacts) -> str:
         f'<p class="small">95% interval {100 * low:.1f} to {_percent(high)}<br>over {count:,} test texts</p></div>'
         f'<div><div class="scale">{scale}</div><p class="small">{verdict} Always answering '
         f"“{_text(majority['label'])}” would be right for {_percent(guess)}. "
-        f"Bars are 95% intervals on a scale from {100 * start:.0f}% to {100 * end:.0f}%.</p></div></div>"
-        '<div class="tiles">'
-        + "".join(f'<div class="card"><span class="small">{_text(k)}</span><b>{_text(v)}</b></div>' for k, v in tiles)
-        + "</div>"
+        f"Bars are 95% intervals on a scale from {100 * start:.0f}% to {100 * end:.0f}%.</p></div></div>{_tiles(tiles)}"
     )
 
 
@@ -153,6 +154,30 @@ def _by_class(facts: RunFacts) -> str:
     return table + figure if wide else f'<div class="grid two">{table}{figure}</div>'
 
 
+def _reliability(facts: RunFacts) -> str:
+    test = facts.test
+    if not test or not test.get("reliability"):
+        return ""
+    curves = {"this model": test["reliability"]}
+    said = (
+        "How often the model is right where it is so sure: on the dotted line its probabilities mean what they say. "
+        f"The expected calibration error is {_percent(test['calibration_error'])}."
+    )
+    before = test.get("uncalibrated")
+    if before:
+        curves["before"] = before["reliability"]
+        said += (
+            f" Before the temperature of {test['temperature']:.3f} it was {_percent(before['calibration_error'])}, and "
+            f"the log-loss {_number(before['log_loss'], 4)} instead of {_number(test['log_loss'], 4)}."
+        )
+    names = ("roc_auc", "average_precision", "matthews", "calibration_error", "log_loss")
+    rows = [(name.replace("_", " "), _number(test.get(name), 4)) for name in names]
+    if test.get("threshold") is not None:
+        rows.append(("threshold", _number(test["threshold"], 4)))
+    figure = _figure(reliability_diagram(curves), said)
+    return f'<div class="grid two">{figure}{_card(_table(("figure", "test set"), rows))}</div>'
+
+
 def _mistakes(facts: RunFacts) -> str:
     if not facts.mistakes:
         return ""
@@ -164,21 +189,10 @@ def _mistakes(facts: RunFacts) -> str:
 
 
 def _mistake(mistake: Mistake) -> str:
-    words = mistake.text
-    if not words.strip():
-        body = '<p class="cut"><em>(an empty text)</em></p>'
-    elif len(words) <= _LONGEST_TEXT:
-        body = f'<p dir="auto"{_language(words)}>{_text(words)}</p>'
-    else:
-        head, tail = words[: _LONGEST_TEXT * 2 // 3], words[-_LONGEST_TEXT // 3 :]
-        left_out = len(words) - len(head) - len(tail)
-        body = (
-            f'<p class="cut" dir="auto"{_language(head)}>{_text(head)} '
-            f"<em>[… {left_out:,} characters left out …]</em> {_text(tail)}</p>"
-        )
     origin = f"<span>{_text(mistake.origin)}</span>" if mistake.origin else ""
     return (
-        f'<li>{body}<div class="verdict"><span>right label <span class="right">{_text(mistake.label)}</span></span>'
+        f'<li>{_cut_text(mistake.text)}<div class="verdict">'
+        f'<span>right label <span class="right">{_text(mistake.label)}</span></span>'
         f'<span>model said <span class="wrong">{_text(mistake.predicted)}</span>, '
         f"{_percent(mistake.probability)} sure</span>{origin}</div></li>"
     )
@@ -187,7 +201,9 @@ def _mistake(mistake: Mistake) -> str:
 def _curves(facts: RunFacts) -> str:
     if not facts.history:
         return ""
-    drawings = plots.learning_curves(facts.history, facts.best_epoch)
+    training = facts.recipe.get("training")
+    monitor = training.get("monitor") if isinstance(training, Mapping) else None
+    drawings = plots.learning_curves(facts.history, facts.best_epoch, monitor)
     figures = "".join(_figure(drawing) for drawing in drawings)
     columns: dict[str, tuple[str, Any]] = {
         "train_loss": ("training loss", lambda value: _number(value, 4)),
@@ -195,6 +211,7 @@ def _curves(facts: RunFacts) -> str:
         "validation_accuracy": ("validation accuracy", _percent),
         "validation_f1": ("validation F1", _percent),
         "validation_intent_accuracy": ("validation intent accuracy", _percent),
+        **{key: (key.replace("_", " "), lambda value: _number(value, 4)) for key in _measured(facts)},
         "tokens_per_second": ("tokens/s", lambda value: _number(value, 0)),
         "seconds": ("seconds", lambda value: _number(value, 1)),
     }
@@ -211,6 +228,13 @@ def _curves(facts: RunFacts) -> str:
     table = _table(("epoch", *(columns[key][0] for key in kept)), rows, marked)
     grid = f'<div class="grid two">{figures}</div>' if figures else ""
     return f"{grid}<details><summary>Every epoch in figures</summary>{_card(table)}</details>"
+
+
+def _measured(facts: RunFacts) -> list[str]:
+    """The keys of validation metrics in the history that have no words of their own."""
+    known = ("loss", "accuracy", "f1", "intent_accuracy")
+    keys = dict.fromkeys(key for record in facts.history for key in record if key.startswith("validation_"))
+    return [key for key in keys if key.removeprefix("validation_") not in known]
 
 
 def _rates(facts: RunFacts) -> str:
