@@ -65,14 +65,13 @@ def make_tagging_batch(
         weights: Of all sentences.
         spelled: ``[forms, F]`` what a network has read of the characters of all forms, or None.
     """
-    lengths = torch.from_numpy(encoded.lengths[rows])
-    ragged = ragged_from_lengths(lengths)
+    ragged = ragged_from_lengths(torch.from_numpy(encoded.lengths[rows]))
+    order = from_batch_major(torch.arange(ragged.num_values), ragged).numpy()
 
-    def ordered(arrays: Sequence[np.ndarray]) -> Tensor:
-        joined = np.concatenate([arrays[row] for row in rows]) if len(rows) else np.empty(0, np.int64)
-        return from_batch_major(torch.from_numpy(joined), ragged)
+    def ordered(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        return np.concatenate([arrays[row] for row in rows])[order] if len(rows) else np.empty(0, np.int64)
 
-    forms = ordered(encoded.forms).numpy()
+    forms = ordered(encoded.forms)
     if spelled is None:
         found, form_of = np.unique(forms, return_inverse=True)
     else:
@@ -84,11 +83,11 @@ def make_tagging_batch(
     return TaggingBatch(
         values=torch.from_numpy(encoded.words[forms]),
         ragged=ragged,
-        targets=None if tags is None else ordered(tags),
+        targets=None if tags is None else torch.from_numpy(ordered(tags)),
         weights=None if weights is None else torch.from_numpy(weights[rows].astype(np.float32)),
         origin=torch.from_numpy(np.array(rows, dtype=np.int64)),
         cases=torch.from_numpy(encoded.cases[forms]),
-        bigrams=None if encoded.bigrams is None else ordered(encoded.bigrams),
+        bigrams=None if encoded.bigrams is None else torch.from_numpy(ordered(encoded.bigrams)),
         form_of=torch.from_numpy(form_of.reshape(-1).astype(np.int64)),
         characters=torch.from_numpy(encoded.characters[places]),
         form_lengths=torch.from_numpy(sizes),

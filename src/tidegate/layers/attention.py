@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from tidegate.kernels.ragged import Ragged, to_batch_major
 
-__all__ = ["AdditiveAttention", "max_pool", "mean_pool", "ragged_softmax", "weighted_sum"]
+__all__ = ["AdditiveAttention", "max_pool", "mean_pool", "ragged_softmax", "segment_max", "weighted_sum"]
 
 
 def _row_bags(ragged: Ragged) -> tuple[Tensor, Tensor]:
@@ -46,8 +46,25 @@ def max_pool(values: Tensor, ragged: Ragged) -> Tensor:
     Returns:
         ``[B, F]`` in the caller's order; zeros where a row has no step.
     """
-    members, starts = _row_bags(ragged)
-    return functional.embedding_bag(members, values, starts, mode="max")
+    if not ragged.num_values:
+        return values.sum(0).expand(ragged.num_rows, -1)  # zeros, of which a gradient can be taken
+    pooled = segment_max(values, *_row_bags(ragged))
+    return torch.where((ragged.lengths > 0)[:, None], pooled, 0.0)
+
+
+def segment_max(values: Tensor, members: Tensor, starts: Tensor) -> Tensor:
+    """The maximum of each feature over bags of rows, ``[B, F]``; its gradient goes to the first row that attains it.
+
+    The places of the maxima come from ``embedding_bag`` and the maxima by them: its own backward pass over maxima takes
+    a step a feature, this one a third of the time.
+
+    Args:
+        values: ``[N, F]``, N at least 1.
+        members: ``[M]`` int64, the rows of bag after bag.
+        starts: ``[B]`` int64, where each bag begins in `members`. What comes of an empty bag is of no use.
+    """
+    places = torch.ops.aten._embedding_bag_forward_only(values.detach(), members, starts, False, 2)[3]
+    return values.gather(0, places.clamp(min=0))
 
 
 def ragged_softmax(scores: Tensor, ragged: Ragged, mask: Tensor | None = None) -> Tensor:

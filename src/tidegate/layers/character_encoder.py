@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from tidegate.errors import nearest
 from tidegate.kernels.ragged import from_batch_major, ragged_from_lengths
+from tidegate.layers.attention import segment_max
 from tidegate.layers.stack import RecurrentStack
 
 __all__ = ["CHARACTER_ENCODERS", "CharacterEncoder"]
@@ -101,4 +102,4 @@ class CharacterEncoder(nn.Module):
         bags = torch.stack(shifted, 1)
         sums = functional.embedding_bag(bags, table, mode="sum")  # [M, F]
         every = torch.arange(characters.shape[0], device=lengths.device)
-        return functional.embedding_bag(every, sums, starts, mode="max") + filters.bias
+        return segment_max(sums, every, starts) + filters.bias
