@@ -1,18 +1,24 @@
 """The test accuracy of a recipe over several seeds, the model chosen on validation data, beside its baseline.
 
 python benchmarks/accuracy.py sentiment_en [--seeds 0 1 2] [--set KEY=VALUE ...] [--data-dir DIR] [--json FILE]
+
+With --out the runs stay in that folder, and called again go on from their last finished epochs. The processor's seconds
+are those of this process, all its threads together: on a machine that other work shares they say more than the time.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import statistics
 import tempfile
+import time
 from pathlib import Path
 
 from side_by_side import machine, write_json
 from tidegate import jobs
 from tidegate.config import load_recipe
+from tidegate.run_folder import RECIPE_FILE
 
 
 def main() -> None:
@@ -21,8 +27,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--out", type=Path, help="keep the runs in this folder")
     parser.add_argument("--json", help="write the record to this file")
     arguments = parser.parse_args()
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("tidegate").setLevel(logging.INFO)
     rows = []
     baseline = None
     for seed in arguments.seeds:
@@ -30,8 +39,11 @@ def main() -> None:
         if baseline is not None:
             overrides.append("output.baseline=false")
         recipe = load_recipe(arguments.recipe, overrides=overrides, data_dir=arguments.data_dir)
+        used = time.process_time()
         with tempfile.TemporaryDirectory() as folder:
-            run = jobs.train(recipe, out=folder, overwrite=True)
+            out = Path(folder) if arguments.out is None else arguments.out / f"seed-{seed}"
+            begun = (out / RECIPE_FILE).is_file()
+            run = jobs.train(recipe, out=out, resume=begun, overwrite=not begun)
         if run.test is None:
             raise SystemExit("expected a recipe with test data")
         baseline = baseline or run.baseline
@@ -43,6 +55,8 @@ def main() -> None:
                 "best_epoch": run.best_epoch,
                 "epochs": run.epochs,
                 "seconds": round(run.seconds, 1),
+                # Of a run that was gone on with, this is its last part alone.
+                "processor_seconds": None if begun else round(time.process_time() - used, 1),
             }
         )
         print(

@@ -9,7 +9,9 @@ import pytest
 from estimators.test_text_classifier import X, Y, make, reviews
 from tidegate.data.encoder import TextEncoder
 from tidegate.errors import BundleError
+from tidegate.training import language
 from tidegate.training.batches import EncodedBatches
+from tidegate.training.language import pretrain
 
 
 @pytest.fixture
@@ -78,6 +80,18 @@ def test_unlabelled_texts_give_tokens_and_need_pretraining() -> None:
     assert "unheardof" in model.encoder_.vocabulary.index
     with pytest.raises(ValueError, match="unlabelled texts have no effect without pretrain_epochs"):
         make(max_epochs=1).fit(X, Y, unlabelled=texts)
+
+
+def test_rates_fall_with_depth_only_where_something_was_learned_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    decays = {}
+
+    def watched(model: Any, ids: Any, settings: Any, **options: Any) -> Any:
+        decays[len(decays)] = settings.layer_rate_decay, settings.max_epochs
+        return pretrain(model, ids, settings, **options)
+
+    monkeypatch.setattr(language, "pretrain", watched)
+    make(max_epochs=1, pretrain_epochs=2, adapt_epochs=1, layer_rate_decay=0.25).fit(X, Y)
+    assert decays == {0: (1.0, 2), 1: (0.25, 1)}
 
 
 def test_pretraining_moves_the_encoder_and_resumes_as_it_was(tmp_path: Path) -> None:

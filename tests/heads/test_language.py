@@ -73,8 +73,9 @@ def test_the_adaptive_softmax_is_a_distribution_and_its_loss_that_of_it() -> Non
     torch.testing.assert_close(told.exp().sum(1), torch.ones(20))
     torch.testing.assert_close(head.losses(states, targets), -told[torch.arange(20), targets])
     assert head.losses(states[:0], targets[:0]).shape == (0,)
-    assert adaptive_cutoffs(25000) == [2500, 10000]
-    assert adaptive_cutoffs(1000) == []
+    assert adaptive_cutoffs(25000) == [625, 2500, 10000]
+    assert adaptive_cutoffs(6000) == [500, 2000]
+    assert adaptive_cutoffs(500) == []
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])

@@ -115,7 +115,8 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
         adapt_epochs: Epochs for which it then does so on the texts alone, the second of ULMFiT's three steps.
         frozen: What does not learn: ``"embedding"``, ``"encoder"`` (which is all but the head), or None.
         unfreeze_every: Epochs after which one layer more learns, the head first (Howard & Ruder 2018); None trains all.
-        layer_rate_decay: What the learning rate is multiplied by from each layer to the one below it, as 0.4.
+        layer_rate_decay: What the learning rate is multiplied by from each layer to the one below it, as 0.4; not for
+            `pretrain_epochs`, which begin from drawn weights.
         max_epochs: Epochs at most.
         patience: Epochs without improvement before training stops.
         monitor: What chooses the epoch on validation data: ``"accuracy"`` or ``"loss"``.

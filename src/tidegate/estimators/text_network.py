@@ -382,6 +382,8 @@ class TextNetworkEstimator(NeuralEstimator):
                 warmup_epochs=0.0,
                 unfreeze_every=None,
                 frozen=None,
+                # What begins from drawn weights learns in all its layers alike; what was learned is kept by lower ones.
+                layer_rate_decay=1.0 if name == "pretrain" else plan.settings.layer_rate_decay,
                 random_state=derive_seed(plan.random_state, name) % 2**31,
             )
             result = pretrain(
