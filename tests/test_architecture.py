@@ -48,6 +48,7 @@ UPPER = {
     "tasks",
     "text_jobs",
     "terminal",
+    "run_card",
     "run_folder",
     "run_steps",
     "search_jobs",

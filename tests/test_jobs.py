@@ -43,7 +43,15 @@ def test_a_run_learns_and_leaves_everything(run: jobs.Training):
     assert run.test["count"] == 30
     assert run.baseline is not None and run.baseline["accuracy"] > 0.9
     names = sorted(path.name for path in run.folder.iterdir())
-    assert names == ["checkpoints", "metrics.json", "model.tg", "recipe.yaml", "report.html"]
+    assert names == [
+        "checkpoints",
+        "epochs.csv",
+        "metrics.json",
+        "model.tg",
+        "model_card.md",
+        "recipe.yaml",
+        "report.html",
+    ]
     assert run.report == run.folder / "report.html"
     assert "Tiny reviews" in run.report.read_text(encoding="utf-8")
 
@@ -142,6 +150,7 @@ def test_each_text_is_cut_into_tokens_once(folder: Path, tmp_path: Path, monkeyp
         return cut(self, text)
 
     monkeypatch.setattr(TextEncoder, "tokenize", counted)
+    monkeypatch.setattr("tidegate.run_card._sample", lambda examples: [])  # the card looks into a few of them again
     overrides = ["output.baseline=false", "output.try=[]", "training.max_epochs=1"]
     jobs.train(load_recipe(folder / "tiny.yaml", overrides=overrides), out=tmp_path / "run")
     assert sorted(tokenised) == sorted(text for _, text in rows(80, 1) + rows(30, 2))

@@ -63,7 +63,15 @@ def test_a_run_leaves_model_report_and_metrics(run: jobs.Training):
     assert run.test is not None and run.test["f1"] > 0.9
     assert run.validation_f1 is not None and run.validation_f1 > 0.9
     names = sorted(path.name for path in run.folder.iterdir())
-    assert names == ["checkpoints", "metrics.json", "model.tg", "recipe.yaml", "report.html"]
+    assert names == [
+        "checkpoints",
+        "epochs.csv",
+        "metrics.json",
+        "model.tg",
+        "model_card.md",
+        "recipe.yaml",
+        "report.html",
+    ]
     metrics = json.loads((run.folder / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["test"]["f1"] == run.test["f1"]
     assert metrics["counts"] == {"train": 150, "validation": 30, "test": 30}

@@ -77,6 +77,10 @@ def train(
         bool, typer.Option("--find-lr", help="Look for a learning rate first, and take it; its plot is in the report.")
     ] = False,
     members: Annotated[int, typer.Option(help="Models from seeds of their own, averaged, in one file.")] = 1,
+    log: Annotated[
+        list[str] | None,
+        typer.Option("--log", metavar="NAME", help="Record the epochs in tensorboard or mlflow too; may be repeated."),
+    ] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -89,7 +93,8 @@ def train(
         from tidegate import jobs
         from tidegate.config import load_recipe
 
-        loaded = load_recipe(recipe, overrides=set_ or [], data_dir=data_dir)
+        logged = [f"output.log=[{', '.join(log)}]"] if log else []
+        loaded = load_recipe(recipe, overrides=[*(set_ or []), *logged], data_dir=data_dir)
         run = jobs.train(
             loaded,
             out=out,

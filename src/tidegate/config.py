@@ -360,6 +360,8 @@ def _purpose(path: KeyPath) -> str:
 def _annotation(path: KeyPath, task: str) -> Any:
     if path == ("task",):
         return Literal[*TASKS]
+    if path and isinstance(path[-1], int):  # a place in a list
+        return next(iter(get_args(_annotation(path[:-1], task))), None)
     if len(path) == 2 and path[0] in ("data", *SECTIONS):
         return get_type_hints(TASKS[task][1][str(path[0])]).get(str(path[1]))
     if path == ("output", "baseline", "tokenizer"):

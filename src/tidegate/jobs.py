@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import secrets
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 from tidegate.config import Recipe, load_recipe
 from tidegate.errors import TidegateError, require
+from tidegate.run_card import write_card
 from tidegate.run_folder import MODEL_FILE, RECIPE_FILE, prepare_run_folder, write_text
 from tidegate.run_steps import (
     check_craft,
@@ -20,6 +22,7 @@ from tidegate.run_steps import (
     finished_by_resuming,
     make_ensemble,
     noted_warnings,
+    record_run,
     resolved_recipe,
     timed,
 )
@@ -47,6 +50,7 @@ class Training:
         seconds: Time the run took.
         interrupted: Whether Ctrl-C ended training; then only the model and the checkpoints are there.
         rate_search: What the learning-rate finder saw, where it was asked.
+        card: The model card, of a run that was finished.
     """
 
     folder: Path
@@ -63,6 +67,7 @@ class Training:
     seconds: float
     interrupted: bool
     rate_search: dict[str, Any] | None = None
+    card: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,9 @@ def train(
     counts = ", ".join(f"{len(examples):,} {name}" for name, examples in splits.parts().items())
     _log.info("read %s %s; the run goes to %s", counts, task.unit, folder)
 
+    loggers: list[str] = recipe.sections.output.log
+    for name in loggers:
+        require(name, "records")
     one: Any = task.make(**arguments)
     found: Any = None
     if find_rate:
@@ -150,7 +158,7 @@ def train(
     interrupted = False
     with noted_warnings(notes):
         try:
-            task.fit(model, splits, run_folder=folder, resume=resume)
+            task.fit(model, splits, run_folder=folder, resume=resume, **({"loggers": loggers} if loggers else {}))
         except KeyboardInterrupt:
             if not hasattr(model, "network_"):
                 raise
@@ -183,7 +191,11 @@ def train(
     if interrupted:
         return result
     with finished_by_resuming(folder):
-        return task.judge(recipe, model, splits, result, timing, started)
+        result = task.judge(recipe, model, splits, result, timing, started)
+        if loggers:
+            record_run(result, one, loggers)
+        card = write_card(recipe, model, splits, task.unit, folder, model_file)
+        return dataclasses.replace(result, card=card)
 
 
 # --- evaluate, predict

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +24,10 @@ def linear_task() -> Task:
     return dataclasses.replace(classification_task(), make=_make, fit=_fit)
 
 
-def _fit(model: Any, splits: Any, *, run_folder: Path, resume: bool) -> None:
+def _fit(model: Any, splits: Any, *, run_folder: Path, resume: bool, loggers: Sequence[str] = ()) -> None:
     from tidegate.text_jobs import fit_texts
 
-    del run_folder, resume  # seconds of work leave nothing to resume from
+    del run_folder, resume, loggers  # seconds of work leave nothing to resume from, and no epochs to record
     fit_texts(model, splits)
 
 

@@ -146,6 +146,10 @@ def _baseline_switch(value: object) -> object:
     return value if not isinstance(value, bool) else {} if value else None
 
 
+# Records of a run's epochs, beside the table that it always leaves.
+Log = Annotated[list[Literal["tensorboard", "mlflow"]], BeforeValidator(listed)]
+
+
 class Output(BaseModel):
     """What a run leaves beside the model."""
 
@@ -154,6 +158,7 @@ class Output(BaseModel):
     baseline: Annotated[BaselineOptions | None, BeforeValidator(_baseline_switch)] = None
     title: str | None = None
     try_: Annotated[list[str], Field(alias="try")] = []
+    log: Log = []
 
 
 class Sections(BaseModel):

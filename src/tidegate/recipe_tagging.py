@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from tidegate.data.bundled import tagged_path
 from tidegate.data.files import checked_encoding
 from tidegate.errors import DataError
-from tidegate.recipe_sections import STRICT, Count, Rate, listed
+from tidegate.recipe_sections import STRICT, Count, Log, Rate, listed
 
 if TYPE_CHECKING:
     from tidegate.config import Recipe
@@ -113,6 +113,7 @@ class TaggingOutput(BaseModel):
     report: bool = True
     title: str | None = None
     try_: Annotated[list[str], Field(alias="try")] = []
+    log: Log = []
 
 
 class TaggingSections(BaseModel):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from datetime import datetime
 from pathlib import Path
 
 from tidegate.errors import TidegateError
 
 MODEL_FILE, RECIPE_FILE, REPORT_FILE, METRICS_FILE = "model.tg", "recipe.yaml", "report.html", "metrics.json"
+CARD_FILE, EPOCHS_FILE = "model_card.md", "epochs.csv"
 CHECKPOINTS = "checkpoints"
+# What a run's records leave beside these files (`training/records.py`).
+RECORDS = ("tensorboard", "mlflow.db", "mlflow.json", "mlflow-artifacts")
 
 
 def prepare_run_folder(name: str, out: str | Path | None, *, resume: bool, overwrite: bool, runs: Path) -> Path:
@@ -41,7 +45,9 @@ def prepare_run_folder(name: str, out: str | Path | None, *, resume: bool, overw
                 f"{folder}: the folder already holds a run. Go on with it (--resume), replace it (--overwrite), or "
                 "choose another folder (--out)."
             )
-        for name in (MODEL_FILE, RECIPE_FILE, REPORT_FILE, METRICS_FILE):
+        for name in (MODEL_FILE, RECIPE_FILE, REPORT_FILE, METRICS_FILE, CARD_FILE, EPOCHS_FILE, *RECORDS):
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name)
             (folder / name).unlink(missing_ok=True)
     return folder
 

@@ -157,6 +157,26 @@ def add_metrics(path: Path, metrics: dict[str, Any]) -> None:
     save_bundle(path, dataclasses.replace(bundle, metrics={**bundle.metrics, **metrics}))
 
 
+def record_run(run: Any, model: Any, loggers: list[str]) -> None:
+    """Put the test metrics of a finished run, and those of its baseline, into its records.
+
+    Args:
+        run: The finished ``Training``.
+        model: What it trained; of an ensemble, what each member is.
+        loggers: Of the names that a recipe's ``output.log`` has.
+    """
+    from tidegate.estimators.base import plain_value
+    from tidegate.training.records import record_results
+
+    figures = {
+        f"{part}_{name}": value
+        for part, values in (("test", run.test), ("baseline", run.baseline))
+        for name, value in (values or {}).items()
+    }
+    arguments = {name: plain_value(value) for name, value in model.get_params(deep=False).items()}
+    record_results(loggers, run.folder, arguments, figures, epoch=run.best_epoch)
+
+
 def truncation_notes(model: Any, lengths: dict[str, list[int]]) -> list[str]:
     """A sentence on the texts of which a model with ``max_tokens`` reads a part, where there are any."""
     limit = model.max_tokens

@@ -133,6 +133,8 @@ def print_training(console: Console, title: str, run: Training) -> None:
         print_line(console, "")
     if run.report is not None:
         print_line(console, f"Report  {run.report}")
+    if run.card is not None:
+        print_line(console, f"Card    {run.card}")
     print_line(console, f"Model   {run.model}")
 
 

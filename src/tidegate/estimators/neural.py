@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 import os
 import time
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from tidegate.training.settings import Score
     from tidegate.training.records import Record
 
-__all__ = ["TEXT", "FitPlan", "NeuralEstimator", "seeded"]
+__all__ = ["TEXT", "FitPlan", "NeuralEstimator", "part_records", "seeded"]
 
 # The estimator's arguments that `TextEncoder.fit_encode` takes.
 TEXT = (
@@ -285,6 +286,23 @@ class NeuralEstimator(SavedEstimator, BaseEstimator):
         if network is not None and any(parameter.device.type != "cpu" for parameter in network.parameters()):
             state["network_"] = copy.deepcopy(network).cpu()
         return state
+
+
+def part_records(loggers: Sequence[Any], run_folder: str | os.PathLike[str] | None, part: str) -> list[Record]:
+    """The records of one part of a run that is made of several fits, as of a member of an ensemble.
+
+    Raises:
+        ValueError: A logger is no name of a record, or there is no folder.
+        MissingExtraError: Its package is not installed.
+    """
+    if not loggers:
+        return []
+    from tidegate.training.records import Record, as_records
+
+    found = as_records(loggers, None if run_folder is None else Path(run_folder))
+    if any(not isinstance(record, Record) for record in found):
+        raise ValueError(f"loggers of several fits must be names, as 'tensorboard'; found {loggers!r}")
+    return [dataclasses.replace(record, part=part) for record in found if isinstance(record, Record)]
 
 
 def seeded(seed: int, build: Callable[[], Network]) -> Network:

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -18,6 +19,7 @@ from tidegate.data.seeds import derive_seed
 from tidegate.deploy.bundle import Bundle, installed_versions
 from tidegate.errors import DataError
 from tidegate.estimators.base import check_data, check_texts, resolve_seed, stratified_split
+from tidegate.estimators.neural import part_records
 from tidegate.estimators.saved import SavedEstimator
 from tidegate.estimators.text_classifier import TextClassifier
 
@@ -78,12 +80,13 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
         *,
         run_folder: str | os.PathLike[str] | None = None,
         resume: bool = False,
+        loggers: Sequence[str] = (),
         unlabelled: Any = None,
     ) -> Self:
         """Train every member; arguments as those of :meth:`TextClassifier.fit`.
 
         Each keeps its checkpoints in ``member-1``, ``member-2`` ... of `run_folder`; with `resume`, members that are
-        finished are not trained again.
+        finished are not trained again. Each has records of its own, so that `loggers` are names.
 
         Raises:
             ValueError: `members` is below 2, or an argument of the estimator is out of range.
@@ -111,7 +114,10 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
             model: Any = clone(member)
             model.set_params(random_state=derive_seed(random_state, "member", number) % 2**31)
             folder = None if run_folder is None else Path(run_folder) / f"member-{number}"
-            model.fit(X, y, sample_weight, held, run_folder=folder, resume=resume, unlabelled=unlabelled)
+            records = part_records(loggers, run_folder, f"member-{number}")
+            model.fit(
+                X, y, sample_weight, held, run_folder=folder, resume=resume, loggers=records, unlabelled=unlabelled
+            )
             trained.append(model)
         self.members_, self.classes_ = trained, trained[0].classes_
         self.random_state_ = random_state
