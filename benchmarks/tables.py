@@ -1,4 +1,4 @@
-"""docs/performance.md and docs/results.md from the records that the benchmarks keep in benchmarks/results.
+"""docs/performance.md, docs/results.md and the figures of docs/tagging.md, from the records in benchmarks/results.
 
 python benchmarks/tables.py
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import performance_page
+import tagging_figures
 from performance_page import RESULTS, markdown
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +29,10 @@ the baseline, and the reports say so. One standard error of a single run, from t
 on the English reviews, 1.0 on the Chinese and 0.2 on IMDb.
 {remarks}
 Times are of whole runs (reading, training, baseline, report) on the machine of [performance.md](performance.md).
+
+## Tagging
+
+{tagging}
 """
 
 
@@ -57,12 +62,24 @@ def results() -> str:
     header = ["command", "mean", "each seed", "baseline", "longest run"]
     remarks = RESULTS / "remarks.md"
     text = "\n" + remarks.read_text() if remarks.exists() else ""
-    return RESULTS_PAGE.format(table=markdown(header, rows), remarks=text)
+    return RESULTS_PAGE.format(table=markdown(header, rows), remarks=text, tagging=tagging_figures.figures())
+
+
+def filled(page: str, parts: dict[str, str]) -> str:
+    """A page with what stands between the marks ``<!-- NAME -->`` and ``<!-- end -->`` made anew."""
+    for name, text in parts.items():
+        start, end = f"<!-- {name} -->\n", "<!-- end -->"
+        before, rest = page.split(start)
+        page = before + start + text + "\n" + end + rest.split(end, 1)[1]
+    return page
 
 
 def main() -> None:
     (ROOT / "docs" / "performance.md").write_text(performance_page.page())
     (ROOT / "docs" / "results.md").write_text(results())
+    tagging = ROOT / "docs" / "tagging.md"
+    parts = {"figures": tagging_figures.figures(), "speed": tagging_figures.speed()}
+    tagging.write_text(filled(tagging.read_text(), parts))
 
 
 if __name__ == "__main__":

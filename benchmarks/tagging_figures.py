@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bars import at_least
-from performance_page import RESULTS, mark, markdown
+from performance_page import RESULTS, describe, mark, markdown
 from side_by_side import machine, write_json
 from tidegate import SequenceTagger, jobs
 from tidegate.config import Recipe, load_recipe
@@ -106,6 +106,12 @@ JOBS = {
     "shipped_pos": Job("the 2,400 lines that ship, parts of speech", "tagging_zh_pos", {}, folder=None),
 }
 _SHOWN = ("f1", "accuracy", "intent_accuracy", "joint_accuracy")
+_TITLES = {"f1": "F1", "accuracy": "accuracy", "intent_accuracy": "intents"}
+_HEAD = """Test figures, the mean over the seeds and in brackets each seed's; the epoch is chosen on validation data,
+and so were the settings. `python benchmarks/tagging_figures.py JOB --data-dir DIR` runs a row's command for its seeds;
+`!` marks a figure that misses its bar. Times are of runs on two cores that other work shared."""
+# No figure depends on how much a run said, nor on how raw text is cut.
+_IDLE = ("random_state", "verbose", "tokenizer")
 
 
 def main() -> None:
@@ -137,7 +143,7 @@ def _figures(metrics: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
     """What a record keeps of a run."""
     expected = dict(_settings({**SequenceTagger(**recipe.arguments).get_params(), "data": recipe.sections.data}))
     for name, found in _settings({**_flat(metrics["recipe"]), "data": metrics["recipe"]["data"]}):
-        if name not in ("random_state", "verbose") and expected.get(name) != found:
+        if name not in _IDLE and expected.get(name) != found:
             raise SystemExit(f"the run has {name}={found!r} where the job has {expected.get(name)!r}; train it anew")
     if metrics["recipe"]["training"]["random_state"] != recipe.arguments["random_state"]:
         raise SystemExit(f"the run has the seed {metrics['recipe']['training']['random_state']}, not the one asked for")
@@ -145,7 +151,8 @@ def _figures(metrics: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
         **{name: metrics["test"][name] for name in _SHOWN if name in metrics["test"]},
         "best_epoch": metrics["best_epoch"],
         "epochs": len(metrics["history"]),
-        "seconds": round(metrics["timing"]["total"]),
+        # Of a run that was gone on with, the total is its last part alone.
+        "seconds": round(max(metrics["timing"]["total"], sum(epoch["seconds"] for epoch in metrics["history"]))),
         "tidegate": metrics["tidegate"],
     }
 
@@ -171,8 +178,8 @@ def _quoted(value: str) -> str:
     return f"'{value}'" if " " in value else value
 
 
-def table() -> str:
-    """The records as a table of Markdown, in the order of the jobs."""
+def figures() -> str:
+    """The records as a table of Markdown in the order of the jobs, and what it stands for."""
     lines = []
     for name, job in JOBS.items():
         path = RESULTS / f"tagging_{name}.json"
@@ -180,24 +187,50 @@ def table() -> str:
             continue
         record = json.loads(path.read_text())
         rows = record["runs"]
-        shown = ("accuracy",) if "accuracy" in job.bars or "pos" in name else ("f1", "intent_accuracy")
+        shown = ("f1", "intent_accuracy") if job.bars.keys() != {"accuracy"} else ("accuracy",)
         cells = [
-            f"{metric.replace('_', ' ').replace('f1', 'F1')} **{statistics.mean(row[metric] for row in rows):.4f}**"
+            f"{_TITLES[metric]} **{statistics.mean(row[metric] for row in rows):.4f}**"
             + (f" ({', '.join(format(row[metric], '.4f') for row in rows)})" if len(rows) > 1 else "")
             for metric in shown
             if metric in rows[0]
         ]
+        limits = [f"{bar['limit']:g}" for bar in record["bars"]]
+        seeds = " ".join(str(row["seed"]) for row in rows)
+        longest = max(row["seconds"] for row in rows) / 60
         lines.append(
             [
                 job.title,
                 f"`{record['command']}`",
-                ", ".join(str(row["seed"]) for row in rows),
+                seeds,
                 "; ".join(cells) + mark(record["bars"]),
-                ", ".join(f"{bar['limit']:g}" for bar in record["bars"]) or "-",
-                f"{max(row['seconds'] for row in rows) / 60:.0f} min",
+                ", ".join(limits) or "-",
+                f"{longest:.0f} min",
             ]
         )
-    return markdown(["what", "command", "seeds", "test", "bar", "longest run"], lines, left=4)
+    header = ["what", "command", "seeds", "test figures", "bar", "longest run"]
+    return f"{_HEAD}\n\n{markdown(header, lines, left=4)}"
+
+
+def speed() -> str:
+    """The record of benchmarks/tagging.py as a table of Markdown, or the command that makes it."""
+    path = RESULTS / "tagging.json"
+    if not path.exists():
+        return (
+            "`TIDEGATE_DATA=DIR python benchmarks/tagging.py --json benchmarks/results/tagging.json` has no record yet."
+        )
+    record = json.loads(path.read_text())
+    lines = [
+        [
+            row["name"] + mark(row["bars"]),
+            f"{row['tidegate_words_per_second']:,}",
+            f"{row['torch_words_per_second']:,}",
+            f"{row['ratio']:.2f}",
+            ", ".join(f"{bar['limit']:g}" for bar in row["bars"]),
+        ]
+        for row in record["rows"]
+    ]
+    header = ["", "tidegate, words/s", "plain PyTorch, words/s", "times", "bar"]
+    return f"{markdown(header, lines)}\n\n{describe(record['machine'])} Sentences of {record['rows'][0]['data']}."
 
 
 if __name__ == "__main__":
