@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from tidegate.errors import DataError
 Label = str | int
 
 _OPTION = re.compile(rf"\b({'|'.join(READING)})=")
-_VALIDATION_NAMES = ("validation", "valid", "dev")
+VALIDATION_NAMES = ("validation", "valid", "dev")
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,7 @@ def read_splits(recipe: Recipe) -> Splits:
         language = recipe.bundled.rpartition("_")[2]
         parts = {part: load_reviews(language, part) for part in ("train", "validation", "test")}
     else:
-        with options_named("In the recipe", "data.{}"):
-            parts = _read_one_file(recipe) if "source" in recipe.sections.data else _read_files(recipe)
+        parts = read_parts(recipe, read_text_examples)
     train = parts["train"]
     classes = sorted(set(train.labels or []), key=str)
     if len(classes) < 2:
@@ -56,7 +55,7 @@ def read_splits(recipe: Recipe) -> Splits:
             f"{len(train):,} have the label {classes[0]!r}. Check the column data.label."
         )
     held, test = _aligned(parts.get("validation"), classes), _aligned(parts.get("test"), classes)
-    return Splits(train, held, test, _read_unlabelled(recipe))
+    return Splits(train, held, test, read_unlabelled(recipe))
 
 
 @contextmanager
@@ -84,26 +83,45 @@ def _columns(recipe: Recipe) -> dict[str, Any]:
     return {key: value for key, value in recipe.sections.data.items() if key in ("text", "label") and value}
 
 
-def _read_files(recipe: Recipe) -> dict[str, TextExamples]:
+def read_parts(recipe: Recipe, read: Callable[..., Any]) -> dict[str, Any]:
+    """Name -> what the files of a recipe hold, of the parts train, validation and test that there are.
+
+    Args:
+        recipe: Of data that are not bundled.
+        read: ``read(path, text=..., label=..., split=..., split_value=..., **reading)``, as `read_text_examples`.
+
+    Raises:
+        DataError: As of `read`.
+    """
+    with options_named("In the recipe", "data.{}"):
+        return _read_one_file(recipe, read) if "source" in recipe.sections.data else _read_files(recipe, read)
+
+
+def _read_files(recipe: Recipe, read: Callable[..., Any]) -> dict[str, Any]:
     paths = {part: recipe.data_path(part) for part in ("train", "validation", "test")}
     options = _columns(recipe) | _reading(recipe)
-    return {part: read_text_examples(path, **options) for part, path in paths.items() if path is not None}
+    return {part: read(path, **options) for part, path in paths.items() if path is not None}
 
 
-def _read_one_file(recipe: Recipe) -> dict[str, TextExamples]:
+def _read_one_file(recipe: Recipe, read: Callable[..., Any]) -> dict[str, Any]:
     path, split = recipe.data_path("source"), recipe.sections.data.get("split", "split")
     reading = _reading(recipe)
     found = {str(row.fields[split]).strip() for row in read_records(path, columns=[split], **reading)}
     names = {"train": "train"}
-    if validation := found.intersection(_VALIDATION_NAMES):
-        names["validation"] = min(validation, key=_VALIDATION_NAMES.index)
+    if validation := found.intersection(VALIDATION_NAMES):
+        names["validation"] = min(validation, key=VALIDATION_NAMES.index)
     if "test" in found:
         names["test"] = "test"
     options = {"split": split, **_columns(recipe), **reading}
     return {part: read_text_examples(path, split_value=name, **options) for part, name in names.items()}
 
 
-def _read_unlabelled(recipe: Recipe) -> list[str] | None:
+def read_unlabelled(recipe: Recipe) -> list[str] | None:
+    """The texts without labels that a recipe names, or None.
+
+    Raises:
+        DataError: The file cannot be read as the recipe says, or has no rows.
+    """
     path, column = recipe.data_path("unlabelled"), recipe.sections.data.get("text", "text")
     if path is None:
         return None
@@ -118,7 +136,7 @@ def _aligned(examples: TextExamples | None, classes: Sequence[Label]) -> TextExa
     return None if examples is None else dataclasses.replace(examples, labels=align_labels(examples, classes))
 
 
-def data_notes(splits: Splits) -> list[str]:
+def data_notes(splits: Any) -> list[str]:
     """Statements on texts that stand in two parts, and on empty ones."""
     notes = []
     for name, examples in splits.parts().items():

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,16 @@ from tidegate.run_steps import Task, add_metrics, check_idle, noted_warnings, ti
 if TYPE_CHECKING:
     from tidegate.estimators.text_classifier import TextClassifier
 
-__all__ = ["Prediction", "classification_task", "fit_texts", "judge_texts", "read_labelled"]
+__all__ = [
+    "Prediction",
+    "classification_task",
+    "finished_run",
+    "fit_texts",
+    "judge_texts",
+    "read_judged",
+    "read_labelled",
+    "run_facts",
+]
 
 Label = str | int
 
@@ -81,11 +90,9 @@ def fit_texts(model: Any, splits: Splits, **options: Any) -> None:
 
 def judge_texts(recipe: Recipe, model: Any, splits: Splits, run: Any, timing: dict[str, float], started: float) -> Any:
     """Test metrics, baseline, report and predictions of a model that was just trained."""
-    from tidegate.environment import describe_environment
     from tidegate.linear_jobs import strongest_notes
-    from tidegate.located_yaml import parse_document
+    from tidegate.reporting.facts import RunFacts
     from tidegate.reporting.metrics import classification_metrics, worst_mistakes
-    from tidegate.reporting.report import RunFacts, write_metrics, write_report
 
     output: Any = recipe.sections.output
     classes, notes = model.classes_.tolist(), list(run.notes)
@@ -124,21 +131,39 @@ def judge_texts(recipe: Recipe, model: Any, splits: Splits, run: Any, timing: di
         notes.append(note)
     timing["total"] = time.perf_counter() - started
     facts = RunFacts(
-        title=output.title or recipe.name,
-        recipe=parse_document((run.folder / RECIPE_FILE).read_text(encoding="utf-8"), RECIPE_FILE).value,
-        counts={name: len(examples) for name, examples in splits.parts().items()},
+        **run_facts(recipe, model, splits, run),
         class_counts={name: dict(Counter(examples.labels or [])) for name, examples in splits.parts().items()},
         token_lengths=lengths,
-        history=model.history_ if neural else (),
-        best_epoch=model.best_epoch_ if neural else None,
         test=test,
         baseline=baseline,
         mistakes=mistakes,
         timing=timing,
-        environment=describe_environment().summary(),
         notes=notes,
-        rate_search=run.rate_search,
     )
+    return finished_run(run, facts, output, predict_texts(model, output.try_), started)
+
+
+def run_facts(recipe: Recipe, model: Any, splits: Any, run: Any) -> dict[str, Any]:
+    """What the facts of every run on texts begin with: title, recipe, counts, history, environment, rate search."""
+    from tidegate.environment import describe_environment
+    from tidegate.located_yaml import parse_document
+
+    neural = hasattr(model, "network_")
+    return {
+        "title": recipe.sections.output.title or recipe.name,
+        "recipe": parse_document((run.folder / RECIPE_FILE).read_text(encoding="utf-8"), RECIPE_FILE).value,
+        "counts": {name: len(examples) for name, examples in splits.parts().items()},
+        "history": model.history_ if neural else (),
+        "best_epoch": model.best_epoch_ if neural else None,
+        "environment": describe_environment().summary(),
+        "rate_search": run.rate_search,
+    }
+
+
+def finished_run(run: Any, facts: Any, output: Any, predictions: list[Any], started: float) -> Any:
+    """Write the report, or the metrics alone, and complete the ``Training``."""
+    from tidegate.reporting.report import write_metrics, write_report
+
     report = write_report(run.folder, facts) if output.report else None
     if report is None:
         (run.folder / REPORT_FILE).unlink(missing_ok=True)  # of a run that was resumed, and is of other facts
@@ -146,10 +171,10 @@ def judge_texts(recipe: Recipe, model: Any, splits: Splits, run: Any, timing: di
     return dataclasses.replace(
         run,
         report=report,
-        test=test,
-        baseline=baseline,
-        predictions=predict_texts(model, output.try_),
-        notes=notes,
+        test=facts.test,
+        baseline=facts.baseline,
+        predictions=predictions,
+        notes=list(facts.notes),
         seconds=time.perf_counter() - started,
     )
 
@@ -178,18 +203,41 @@ def read_labelled(data: str, columns: dict[str, str | None], **reading: Any) -> 
     Raises:
         DataError: They cannot be read, or something of it has no effect on them.
     """
+    return read_judged(data, columns, read_text_examples, _load_bundled, **reading)
+
+
+def _load_bundled(data: str, part: str) -> TextExamples:
+    return load_reviews(bundled_path(data).name.split(".")[0].rpartition("_")[2], part)
+
+
+def read_judged(
+    data: str,
+    columns: dict[str, str | None],
+    read: Callable[..., Any],
+    bundled: Callable[[str, str], Any],
+    **reading: Any,
+) -> Any:
+    """What `evaluate` judges a model on.
+
+    Args:
+        data, columns, reading: As of `read_labelled`.
+        read: ``read(path, text=..., label=..., split=..., split_value=..., **reading)``.
+        bundled: From the name of bundled data and a part to the same.
+
+    Raises:
+        DataError: They cannot be read, or something of it has no effect on them.
+    """
     check_idle([name for name in reading if name in TAGGED_ONLY], "texts with labels")
     named = {name: value for name, value in columns.items() if value is not None}
     part = named.pop("part", None)
     if data.startswith(PREFIX):
         check_idle([*named, *reading], "bundled data")
-        language = bundled_path(data).name.split(".")[0].rpartition("_")[2]
-        return load_reviews(language, part or "test")
+        return bundled(data, part or "test")
     if not is_table(Path(data)):
         check_idle([name for name in reading if name in TABLES_ONLY], f"{data}, which is no CSV or TSV file")
     split = named.pop("split", "split")
     parts = {} if part is None else {"split": split, "split_value": part}
-    return read_text_examples(data, **named, **parts, **reading)
+    return read(data, **named, **parts, **reading)
 
 
 def predict_texts(model: Any, texts: list[str]) -> list[Prediction]:
