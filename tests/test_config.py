@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from tidegate import config
-from tidegate.config import SECTIONS, find_recipe, load_recipe, section_keys, shipped_recipes
+from tidegate.config import SECTIONS, TASKS, find_recipe, load_recipe, section_keys, shipped_recipes
 from tidegate.errors import RecipeError
 from tidegate.located_yaml import parse_document
 
@@ -207,9 +207,9 @@ extra: 1
 """
     found = problems(folder, text)
     legal = ", ".join(section_keys("model"))
+    *tasks, last = TASKS
     assert found == [
-        "recipe.yaml:1: task: expected text-classification, linear-text-classification or "
-        "sequence-tagging, found the text 'text-clasification'. "
+        f"recipe.yaml:1: task: expected {', '.join(tasks)} or {last}, found the text 'text-clasification'. "
         "Did you mean 'text-classification'?",
         "recipe.yaml:2: data.train: expected a text, found the number 3.",
         "recipe.yaml:4: text.tokenizer: expected words, characters, bpe or jieba, found the text 'word'. "

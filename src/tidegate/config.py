@@ -20,6 +20,7 @@ from tidegate.data.files import checked_encoding
 from tidegate.data.sources import is_table
 from tidegate.errors import DataError, RecipeError, nearest
 from tidegate.located_yaml import Document, KeyPath, dotted, dump_document, parse_document, read_document
+from tidegate.recipe_contextual import CONTEXTUAL_MODELS, ContextualSections
 from tidegate.recipe_linear import LINEAR_MODELS, LinearSections
 from tidegate.recipe_sections import BaselineOptions, Data, Model, Output, Sections, Text, Training
 from tidegate.recipe_tagging import TAGGING_MODELS, TaggingSections, tagging_data_problems
@@ -43,7 +44,7 @@ class Recipe:
 
     path: Path
     data_folder: Path
-    sections: Sections | TaggingSections | LinearSections
+    sections: Sections | TaggingSections | LinearSections | ContextualSections
     document: Document
 
     @property
@@ -62,6 +63,11 @@ class Recipe:
         arguments: dict[str, Any] = {**self.sections.text, **self.sections.model, **self.sections.training}
         if arguments.get("vectors") is not None:
             arguments["vectors"] = [str((self.data_folder / name).resolve()) for name in arguments["vectors"]]
+        # An encoder may be the name of a package, and what is kept of it goes where the runs go.
+        if "encoder" in arguments and (folder := self.data_folder / arguments["encoder"]).is_dir():
+            arguments["encoder"] = str(folder.resolve())
+        if arguments.get("cache") is not None:
+            arguments["cache"] = str(Path(arguments["cache"]).resolve())
         for key in _FILES:
             if arguments.get(key) is not None:
                 arguments[key] = str((self.data_folder / arguments[key]).resolve())
@@ -106,11 +112,14 @@ class Recipe:
 _PATHS = ("source", "train", "validation", "test")
 # Keys of the section training that name a file.
 _FILES = ("synonyms", "init_from")
+# Tasks that learn from labelled texts alone.
+_LABELS_ALONE = ("linear-text-classification", "contextual-text-classification")
 _MODELS: dict[str, Any] = {"data": Data, "text": Text, "model": Model, "training": Training, "output": Output}
 # The sections of each task, as a whole and one by one.
 TASKS: dict[str, tuple[Any, dict[str, Any]]] = {
     "text-classification": (Sections, _MODELS),
     "linear-text-classification": (LinearSections, LINEAR_MODELS),
+    "contextual-text-classification": (ContextualSections, CONTEXTUAL_MODELS),
     "sequence-tagging": (TaggingSections, TAGGING_MODELS),
 }
 
@@ -243,6 +252,8 @@ def _data_problems(recipe: Recipe) -> list[str]:
     else:
         idle, reason = ["split"], "data.train and its fellows are the splits"
     problems += [f"{at(key)} has no effect: {reason}. Remove it." for key in idle if key in data]
+    if "unlabelled" in data and recipe.task in _LABELS_ALONE:
+        problems.append(f"{at('unlabelled')} has no effect: the task {recipe.task} has no pre-training. Remove it.")
     if bundled is None:
         paths = [path for key in _PATHS if (path := recipe.data_path(key)) is not None]
         if not any(is_table(path) for path in paths):

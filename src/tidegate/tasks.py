@@ -12,6 +12,7 @@ __all__ = ["task_of", "task_of_kind"]
 _TASKS = {
     "text-classification": ("tidegate.text_jobs", "classification_task"),
     "linear-text-classification": ("tidegate.linear_jobs", "linear_task"),
+    "contextual-text-classification": ("tidegate.contextual_jobs", "contextual_task"),
     "sequence-tagging": ("tidegate.tagging_jobs", "tagging_task"),
 }
 # Kind of a saved model -> its task, where they differ in name; all else are classifiers of texts.

@@ -105,9 +105,8 @@ def judge_texts(recipe: Recipe, model: Any, splits: Splits, run: Any, timing: di
         _log.info("testing on %s texts", f"{len(splits.test):,}")
         with timed(timing, "test"):
             if neural:
-                encoded = model.encoder_.encode(splits.test.texts)
-                lengths["test"] = encoded.lengths.tolist()
-                probabilities = model.predict_encoded(encoded.ids)
+                probabilities, counts = model.predict_counted(splits.test.texts)
+                lengths["test"] = counts.tolist()
             else:
                 probabilities = model.predict_proba(splits.test.texts)
             test = classification_metrics(splits.test.labels or [], probabilities, classes)
@@ -120,7 +119,8 @@ def judge_texts(recipe: Recipe, model: Any, splits: Splits, run: Any, timing: di
 
             _log.info("training the TF-IDF baseline")
             with timed(timing, "baseline"), noted_warnings(notes):
-                own = "words" if model.tokenizer == "bpe" else model.tokenizer
+                own = getattr(model, "tokenizer", "words")  # an encoder of the BERT family has its own
+                own = "words" if own == "bpe" else own
                 tokenizer: str = output.baseline.get("tokenizer") or own
                 baseline = tfidf_baseline(splits.train, splits.test, tokenizer=tokenizer)
     elif output.baseline is not None:

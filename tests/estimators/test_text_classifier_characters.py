@@ -134,3 +134,15 @@ def test_ids_alone_are_refused() -> None:
     assert not model.reads_ids_alone
     with pytest.raises(ValueError, match="which ids do not tell; use predict_proba"):
         model.predict_encoded(model.encoder_.encode(X).ids)
+
+
+def test_a_recipe_trains_evaluates_and_predicts_with_them(tmp_path: Path) -> None:
+    from tidegate import jobs
+    from tidegate.config import load_recipe
+    from tiny_reviews import write_tiny
+
+    keys = ["model.char_encoder=cnn", "model.char_hidden_size=8", "training.max_epochs=1"]
+    run = jobs.train(load_recipe(write_tiny(tmp_path), overrides=keys), out=tmp_path / "run", verbose=False)
+    assert tidegate.load(run.model).char_hidden_size == 8
+    assert run.test is not None
+    assert jobs.evaluate(run.model, str(tmp_path / "test.csv")).metrics["accuracy"] == run.test["accuracy"]

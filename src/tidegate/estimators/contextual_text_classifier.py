@@ -78,7 +78,11 @@ class ContextualTextClassifier(ClassifierMixin, NeuralEstimator):
         contextual_: The :class:`~tidegate.features.contextual.ContextualEncoder`.
         network_, history_, best_epoch_, random_state_, timing_: As those of ``TextClassifier``.
         n_truncated_: Training texts that were longer than `max_tokens`.
+        token_lengths: Pieces of each text of ``"train"`` and ``"validation"`` before any cut; not saved.
     """
+
+    # How longer texts are cut, as `TextClassifier` says it.
+    truncation: ClassVar[str] = "head"
 
     kind: ClassVar[str] = "contextual-text-classifier"
 
@@ -184,7 +188,9 @@ class ContextualTextClassifier(ClassifierMixin, NeuralEstimator):
         started = time.perf_counter()
         contextual = ContextualEncoder.load(self.encoder, int(self.layer))
         train_ids, lengths = contextual.encode([texts[row] for row in train], int(self.max_tokens))
-        held_ids = [] if validation is None else contextual.encode(validation[0], int(self.max_tokens))[0]
+        held_ids, counts = [], {"train": lengths}
+        if validation is not None:
+            held_ids, counts["validation"] = contextual.encode(validation[0], int(self.max_tokens))
         seed = derive_seed(plan.random_state, "weights")
         network = seeded(seed, lambda: self._build(len(classes), contextual))
         inputs, held = train_ids, held_ids
@@ -210,6 +216,7 @@ class ContextualTextClassifier(ClassifierMixin, NeuralEstimator):
                     "classes_": classes,
                     "contextual_": contextual,
                     "n_truncated_": int((lengths > self.max_tokens).sum()),
+                    "token_lengths": counts,
                 },
             )
         finally:
@@ -227,12 +234,16 @@ class ContextualTextClassifier(ClassifierMixin, NeuralEstimator):
             NotFittedError: `fit` has not been called.
             DataError: X is not a column of texts.
         """
+        return self.predict_counted(X)[0]
+
+    def predict_counted(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """What `predict_proba` gives, and the number of pieces of each text before any cut, ``[rows]``."""
         network, device = self._ready_network()
         texts = check_texts(X)
         probabilities = np.empty((len(texts), len(self.classes_)), dtype=np.float32)
         if not texts:
-            return probabilities
-        ids, _ = self.contextual_.encode(texts, int(self.max_tokens))
+            return probabilities, np.empty(0, dtype=np.int64)
+        ids, counts = self.contextual_.encode(texts, int(self.max_tokens))
         lengths = np.array([len(row) for row in ids], dtype=np.int64)
         with torch.inference_mode():
             for rows in batches_within(lengths, _PREDICT_ROWS, _PREDICT_TOKENS):
@@ -245,7 +256,7 @@ class ContextualTextClassifier(ClassifierMixin, NeuralEstimator):
                 batch = batch if device == "cpu" else batch.to(device)
                 probabilities[rows] = network.decode(batch.values, batch.ragged).float().cpu().numpy()
         network.hold(None)
-        return probabilities
+        return probabilities, counts
 
     def to_bundle(self) -> Bundle:
         """The fitted model as plain values, the encoder in it.

@@ -330,6 +330,11 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
         check_is_fitted(self)
         return self._predict_texts(check_texts(X), (len(self.classes_),))
 
+    def predict_counted(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """What `predict_proba` gives, and the number of tokens of each text before any cut, ``[rows]``."""
+        encoded, forms = self._encode_texts(check_texts(X))
+        return self._predict_ids(encoded.ids, (len(self.classes_),), forms), encoded.lengths
+
     def predict_encoded(self, ids: Sequence[np.ndarray]) -> np.ndarray:
         """`predict_proba` of texts that ``encoder_`` has encoded: one vector of ids a text.
 

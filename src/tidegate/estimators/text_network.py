@@ -218,9 +218,14 @@ class TextNetworkEstimator(NeuralEstimator):
         self, texts: Sequence[str], width: tuple[int, ...], decode: Callable[[Tensor], Tensor] | None = None
     ) -> np.ndarray:
         """What the network decodes of texts, ``[rows, *width]`` float32; `decode` stands in for its head's."""
+        encoded, forms = self._encode_texts(texts)
+        return self._predict_ids(encoded.ids, width, forms, decode)
+
+    def _encode_texts(self, texts: Sequence[str]) -> tuple[Encoded, WordForms | None]:
+        """Texts as the fitted network reads them: their ids, and what more there is of each word, or None."""
         check_is_fitted(self)
         forms = None if self._fields is None else WordForms(self._fields)
-        return self._predict_ids(encode_with(self.encoder_, texts, forms), width, forms, decode)
+        return encode_with(self.encoder_, texts, forms), forms
 
     def _predict_ids(
         self,
@@ -322,11 +327,11 @@ class TextNetworkEstimator(NeuralEstimator):
             neighbours = self._neighbours(encoder, encoded, vectors, random_state)
         return Augmenter(
             augmentation,
-            encoded.ids if forms is None else encode_with(encoder, texts, forms),
+            encoded.ids if forms is None else encode_with(encoder, texts, forms).ids,
             random_state=random_state,
             neighbours=neighbours,
             texts=texts,
-            encode=lambda text: encode_with(encoder, [text], forms)[0],
+            encode=lambda text: encode_with(encoder, [text], forms).ids[0],
         )
 
     def _neighbours(

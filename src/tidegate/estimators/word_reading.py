@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.data.encoder import TextEncoder
+from tidegate.data.encoder import Encoded, TextEncoder
 from tidegate.data.vocabulary import Vocabulary
 from tidegate.data.word_forms import WordFields, WordForms, character_vocabulary
 from tidegate.errors import BundleError, DataError
@@ -106,6 +106,6 @@ def network_arguments(fields: WordFields | None) -> dict[str, int]:
     return {} if fields is None or fields.characters is None else {"num_characters": len(fields.characters)}
 
 
-def encode_with(encoder: TextEncoder, texts: Sequence[str], forms: WordForms | None) -> list[np.ndarray]:
+def encode_with(encoder: TextEncoder, texts: Sequence[str], forms: WordForms | None) -> Encoded:
     """The ids of texts, where there are forms with a number for each word that the vocabulary has not."""
-    return encoder.encode(texts, unknown=None if forms is None else forms.number).ids
+    return encoder.encode(texts, unknown=None if forms is None else forms.number)
