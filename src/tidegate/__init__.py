@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tidegate.estimators.sequence_tagger import SequenceTagger as SequenceTagger
     from tidegate.estimators.text_classifier import TextClassifier as TextClassifier
     from tidegate.estimators.text_ensemble import TextEnsemble as TextEnsemble
+    from tidegate.estimators.text_stack import TextStack as TextStack
+    from tidegate.estimators.text_regressor import TextRegressor as TextRegressor
     from tidegate.kernels.ragged import Ragged as Ragged
     from tidegate.kernels.ragged import pack as pack
     from tidegate.kernels.ragged import pad as pad
@@ -70,6 +72,8 @@ _HOMES = {
     "SequenceTagger": "tidegate.estimators.sequence_tagger",
     "TextClassifier": "tidegate.estimators.text_classifier",
     "TextEnsemble": "tidegate.estimators.text_ensemble",
+    "TextStack": "tidegate.estimators.text_stack",
+    "TextRegressor": "tidegate.estimators.text_regressor",
     "TimeDistributed": "tidegate.layers.time_distributed",
     "TransformerEncoder": "tidegate.layers.transformer",
     "from_keras": "tidegate.layers.keras_weights",
@@ -111,6 +115,8 @@ __all__ = [
     "SequenceTagger",
     "TextClassifier",
     "TextEnsemble",
+    "TextStack",
+    "TextRegressor",
     "TimeDistributed",
     "TransformerEncoder",
     "__version__",

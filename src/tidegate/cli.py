@@ -6,22 +6,31 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from tidegate import cli_fill_mask, cli_search, cli_training, cli_vectors, terminal
+from tidegate import cli_ensemble, cli_fill_mask, cli_search, cli_training, cli_vectors, terminal
 from tidegate.cli_session import (
     INTERRUPTED,
     AsJson,
+    BadBytes,
     DataDir,
     Debug,
+    Delimiter,
+    Encoding,
+    Header,
+    LabelColumn,
     ModelFile,
     Overrides,
     Quiet,
+    Quote,
     RecipeName,
+    SplitColumn,
+    TextColumn,
     Verbose,
     complain,
+    reading_options,
     session,
 )
 from tidegate.errors import TidegateError
@@ -45,6 +54,9 @@ app.command("tune", epilog="Example: tidegate tune sentiment_zh --trials 20 --ou
 app.command("augment", epilog="Example: tidegate augment sentiment_en --set training.augment_swap=0.1")(
     cli_training.augment
 )
+app.command(
+    "ensemble", epilog="Example: tidegate ensemble linear.tg gru.tg --data valid.csv --test test.csv --out joined.tg"
+)(cli_ensemble.ensemble)
 app.command("fill-mask", epilog='Example: tidegate fill-mask bert-folder "The film was ___."')(
     cli_fill_mask.fill_mask_command
 )
@@ -128,24 +140,17 @@ def evaluate(
             show_default=False,
         ),
     ],
-    text: Annotated[str | None, typer.Option(help="Column of the texts; text by default.", show_default=False)] = None,
-    label: Annotated[
-        str | None, typer.Option(help="Column of the labels; label by default.", show_default=False)
-    ] = None,
+    text: TextColumn = None,
+    label: LabelColumn = None,
     part: Annotated[
         str | None, typer.Option(help="Judge on one part: a value of the split column.", show_default=False)
     ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="The split column, for --part; split by default.", show_default=False)
-    ] = None,
-    delimiter: Annotated[str | None, typer.Option(help="Character between fields.", show_default=False)] = None,
-    quote: Annotated[str | None, typer.Option(help="Character around fields, or none.", show_default=False)] = None,
-    header: Annotated[
-        str | None,
-        typer.Option(metavar="NAME,NAME", help="Columns of a table without a line of names.", show_default=False),
-    ] = None,
-    encoding: Annotated[str | None, typer.Option(help="As gb18030; UTF-8 by default.", show_default=False)] = None,
-    errors: Annotated[str | None, typer.Option(help="Bad bytes: strict, replace, ...", show_default=False)] = None,
+    split: SplitColumn = None,
+    delimiter: Delimiter = None,
+    quote: Quote = None,
+    header: Header = None,
+    encoding: Encoding = None,
+    errors: BadBytes = None,
     format: Annotated[
         str | None, typer.Option(help="Of tagged sentences: conll, conllu, jsonl, word/tag.", show_default=False)
     ] = None,
@@ -168,15 +173,9 @@ def evaluate(
         from tidegate import jobs
         from tidegate.recipe_data import options_named
 
-        given = {"delimiter": delimiter, "quote": quote, "encoding": encoding, "errors": errors, "format": format}
-        given |= {"token_column": token_column, "tag_column": _column(tag_column), "unit": unit}
-        reading: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        if quote == "none":
-            reading["quote"] = None
-        if delimiter == "\\t":
-            reading["delimiter"] = "\t"
-        if header is not None:
-            reading["header"] = [name.strip() for name in header.split(",")]
+        named = {"encoding": encoding, "errors": errors, "format": format, "unit": unit}
+        named |= {"token_column": token_column, "tag_column": _column(tag_column)}
+        reading = reading_options(delimiter=delimiter, quote=quote, header=header, **named)
         with options_named("On the command line", "--{}"):
             result = jobs.evaluate(model, data, text=text, label=label, part=part, split=split, **reading)
         if as_json:

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,8 +29,34 @@ DataDir = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+TextColumn = Annotated[str | None, typer.Option(help="Column of the texts; text by default.", show_default=False)]
+LabelColumn = Annotated[str | None, typer.Option(help="Column of the labels; label by default.", show_default=False)]
+SplitColumn = Annotated[
+    str | None, typer.Option(help="The split column, for --part; split by default.", show_default=False)
+]
+Delimiter = Annotated[str | None, typer.Option(help="Character between fields.", show_default=False)]
+Quote = Annotated[str | None, typer.Option(help="Character around fields, or none.", show_default=False)]
+Header = Annotated[
+    str | None,
+    typer.Option(metavar="NAME,NAME", help="Columns of a table without a line of names.", show_default=False),
+]
+Encoding = Annotated[str | None, typer.Option(help="As gb18030; UTF-8 by default.", show_default=False)]
+BadBytes = Annotated[str | None, typer.Option(help="Bad bytes: strict, replace, ...", show_default=False)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on standard error.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on standard error.")]
+
+
+def reading_options(*, delimiter: str | None, quote: str | None, header: str | None, **others: Any) -> dict[str, Any]:
+    """How a file is read, as far as the command line says so."""
+    given = {"delimiter": delimiter, "quote": quote, **others}
+    reading: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if quote == "none":
+        reading["quote"] = None
+    if delimiter == "\\t":
+        reading["delimiter"] = "\t"
+    if header is not None:
+        reading["header"] = [name.strip() for name in header.split(",")]
+    return reading
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,20 @@ def test_one_bundle_holds_the_members_and_one_tokeniser(fitted: TextEnsemble, tm
     np.testing.assert_array_equal(loaded.predict_proba(X), fitted.predict_proba(X))
     assert loaded.validation_accuracy_ == fitted.validation_accuracy_
     bundle = load_bundle(path)
-    assert len(bundle.tokenizer["tokenizers"]) == 1
-    for changes in ({"config": {**bundle.config, "members": [{}] * 4}}, {"metrics": {}}, {"tokenizer": {}}):
+    assert [part.tokenizer for part in bundle.members[1:]] == [{"of_member": 0}] * 2
+    with zipfile.ZipFile(path) as archive:
+        assert "members/2/weights.safetensors" in archive.namelist()
+    lost = dataclasses.replace(bundle.members[0], tokenizer={"of_member": 1})
+    foreign = dataclasses.replace(bundle.members[0], kind="ranker")
+    renamed = dataclasses.replace(bundle.members[0], labels=["good", "bad"])
+    for changes in (
+        {"config": {}},
+        {"metrics": {}},
+        {"members": bundle.members[1:]},
+        {"members": (lost, *bundle.members[1:])},
+        {"members": (foreign, *bundle.members[1:])},
+        {"members": (renamed, *bundle.members[1:])},
+    ):
         bad = save_bundle(tmp_path / "bad.tg", dataclasses.replace(bundle, **changes))
         with pytest.raises(BundleError, match=r"bad\.tg"):
             tidegate.load(bad)

@@ -19,12 +19,13 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from tidegate.deploy.bundle_members import MOST_LEVELS, MOST_MEMBERS, count_members, member_folders, without_members
 from tidegate.environment import installed_versions
 from tidegate.errors import BundleError
 
 __all__ = ["FORMAT", "Bundle", "installed_versions", "load_bundle", "save_bundle"]
 
-FORMAT = 1
+FORMAT = 2  # 1 where there are no members, so that older versions read what they can
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 
@@ -69,6 +70,7 @@ class Bundle:
         metrics: Figures measured when the model was made, JSON-safe.
         weights: Parameter name -> array.
         versions: Package -> version that made the file; see :func:`installed_versions`.
+        members: The models that this one is made of, in folders ``members/0``, ``members/1``... of the file.
     """
 
     kind: str
@@ -78,6 +80,7 @@ class Bundle:
     metrics: dict[str, Any]
     weights: dict[str, np.ndarray]
     versions: dict[str, str] = field(default_factory=dict)
+    members: tuple[Bundle, ...] = ()
 
 
 def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> Path:
@@ -141,51 +144,56 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
         raise BundleError(f"{path}: expected a .tg file, found a folder. Give the model.tg inside it.") from None
     except OSError as error:
         raise BundleError(f"{path}: the file could not be read: {error.strerror or error}.") from error
-    values = {name: _parse_json(path, name, entries[name]) for name in _JSON_TYPES}
-    for name, kind in _JSON_TYPES.items():
-        if not isinstance(values[name], kind):
-            raise _damaged(path, f"a JSON {_json_word(kind)} in {name}", f"a {type(values[name]).__name__}")
-    if any(isinstance(label, bool) or not isinstance(label, str | int) for label in values["labels.json"]):
-        raise _damaged(path, "texts or whole numbers in labels.json", "something else")
-    return Bundle(
-        kind=manifest["kind"],
-        config=values["config.json"],
-        tokenizer=values["tokenizer.json"],
-        labels=values["labels.json"],
-        metrics=values["metrics.json"],
-        weights=_parse_weights(path, entries[WEIGHTS]),
-        versions=manifest["versions"],
-    )
+    return _parse_bundle(path, entries, manifest, manifest["versions"], "")
 
 
 # --- writing
 
 
 def _encode(path: Path, bundle: Bundle) -> dict[str, bytes]:
+    entries = _encode_parts(path, bundle, "")
+    manifest = {
+        "format": FORMAT if bundle.members else 1,
+        "kind": bundle.kind,
+        "versions": dict(sorted(bundle.versions.items())),
+        "entries": {
+            name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in entries.items()
+        },
+        **({"members": _describe_members(bundle)} if bundle.members else {}),
+    }
+    if count_members(manifest.get("members", [])) > MOST_MEMBERS:
+        raise BundleError(f"{path}: a model may have {MOST_MEMBERS} members, in {MOST_LEVELS} levels. Join fewer.")
+    entries = {MANIFEST: _json_bytes(path, MANIFEST, manifest), **entries}
+    for name, data in entries.items():
+        if len(data) > _limit(name):
+            raise BundleError(
+                f"{path}: {name} has {len(data):,} bytes, more than the {_limit(name):,} that a bundle may hold. "
+                "Make the model or its vocabulary smaller."
+            )
+    return entries
+
+
+def _encode_parts(path: Path, bundle: Bundle, folder: str) -> dict[str, bytes]:
     parts = {
         "config.json": bundle.config,
         "tokenizer.json": bundle.tokenizer,
         "labels.json": bundle.labels,
         "metrics.json": _finite(bundle.metrics),
     }
-    entries = {name: _json_bytes(path, name, value) for name, value in parts.items()}
-    entries[WEIGHTS] = _weight_bytes(path, bundle.weights)
-    manifest = {
-        "format": FORMAT,
-        "kind": bundle.kind,
-        "versions": dict(sorted(bundle.versions.items())),
-        "entries": {
-            name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in entries.items()
-        },
-    }
-    entries = {MANIFEST: _json_bytes(path, MANIFEST, manifest), **entries}
-    for name, data in entries.items():
-        if len(data) > ENTRY_LIMITS[name]:
-            raise BundleError(
-                f"{path}: {name} has {len(data):,} bytes, more than the {ENTRY_LIMITS[name]:,} that a bundle may hold. "
-                "Make the model or its vocabulary smaller."
-            )
+    entries = {folder + name: _json_bytes(path, folder + name, value) for name, value in parts.items()}
+    entries[folder + WEIGHTS] = _weight_bytes(path, bundle.weights)
+    for number, member in enumerate(bundle.members):
+        entries |= _encode_parts(path, member, f"{folder}members/{number}/")
     return entries
+
+
+def _describe_members(bundle: Bundle) -> list[dict[str, Any]]:
+    return [{"kind": member.kind, "members": _describe_members(member)} for member in bundle.members]
+
+
+def _limit(name: str) -> int:
+    """The largest size of an entry, of a member's as of the model's own."""
+    return ENTRY_LIMITS.get(without_members(name), max(ENTRY_LIMITS.values()))
 
 
 def _json_bytes(path: Path, name: str, value: object) -> bytes:
@@ -290,7 +298,11 @@ def _read_entries(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, byte
         if MANIFEST not in by_name:
             raise _foreign(path, by_name)
         manifest = _parse_manifest(path, _read_entry(path, archive, by_name[MANIFEST]))
-        if set(by_name) != set(ENTRY_LIMITS):
+        members = manifest.get("members", [])
+        if count_members(members) > MOST_MEMBERS:
+            raise _damaged(path, f"the kinds of at most {MOST_MEMBERS} members in {MANIFEST}", repr(members)[:80])
+        parts = [name for name in ENTRY_LIMITS if name != MANIFEST]
+        if set(by_name) != {MANIFEST, *(folder + name for folder in member_folders(members) for name in parts)}:
             raise _foreign(path, by_name)
         _check_manifest(path, manifest, by_name)
         entries = {}
@@ -313,8 +325,7 @@ def _check_infos(path: Path, infos: list[zipfile.ZipInfo], size: int) -> None:
             raise _damaged(path, f"{name} unencrypted", "an encrypted entry")
         if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
             raise _damaged(path, f"{name} stored uncompressed", "a compressed entry")
-        limit = ENTRY_LIMITS.get(name, max(ENTRY_LIMITS.values()))
-        if info.file_size > limit:
+        if info.file_size > (limit := _limit(name)):
             raise _damaged(path, f"{name} of at most {limit:,} bytes", f"{info.file_size:,} bytes")
     if len(set(names)) != len(names):
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -343,8 +354,8 @@ def _parse_manifest(path: Path, data: bytes) -> dict[str, Any]:
             f"{path}: this model has the format {number}, and this version of tidegate reads up to format {FORMAT}. "
             "It was saved by a newer tidegate; upgrade with: pip install --upgrade tidegate"
         )
-    if number != FORMAT:
-        raise _damaged(path, f"the format number {FORMAT}", str(number))
+    if number < 1:
+        raise _damaged(path, f"a format number from 1 to {FORMAT}", str(number))
     return manifest
 
 
@@ -354,7 +365,7 @@ def _check_manifest(path: Path, manifest: Mapping[str, Any], by_name: Mapping[st
         raise _damaged(path, f"the kind of model in {MANIFEST}", repr(manifest.get("kind")))
     if not isinstance(versions, dict) or not all(isinstance(version, str) for version in versions.values()):
         raise _damaged(path, f"versions in {MANIFEST}", repr(versions)[:80])
-    expected = set(ENTRY_LIMITS) - {MANIFEST}
+    expected = set(by_name) - {MANIFEST}
     if not isinstance(stated, dict) or set(stated) != expected:
         found = ", ".join(sorted(stated)) if isinstance(stated, dict) else repr(stated)[:80]
         raise _damaged(path, f"the entries {', '.join(sorted(expected))} in {MANIFEST}", found)
@@ -365,6 +376,31 @@ def _check_manifest(path: Path, manifest: Mapping[str, Any], by_name: Mapping[st
             raise _damaged(path, f"{name} of {fact['size']} bytes, as {MANIFEST} says", str(by_name[name].file_size))
 
 
+def _parse_bundle(
+    path: Path, entries: Mapping[str, bytes], stated: Mapping[str, Any], versions: dict[str, str], folder: str
+) -> Bundle:
+    """The model of a folder of the file, as the manifest states it, with its members."""
+    values = {name: _parse_json(path, folder + name, entries[folder + name]) for name in _JSON_TYPES}
+    for name, kind in _JSON_TYPES.items():
+        if not isinstance(values[name], kind):
+            raise _damaged(path, f"a JSON {_json_word(kind)} in {folder}{name}", f"a {type(values[name]).__name__}")
+    if any(isinstance(label, bool) or not isinstance(label, str | int) for label in values["labels.json"]):
+        raise _damaged(path, f"texts or whole numbers in {folder}labels.json", "something else")
+    return Bundle(
+        kind=stated["kind"],
+        config=values["config.json"],
+        tokenizer=values["tokenizer.json"],
+        labels=values["labels.json"],
+        metrics=values["metrics.json"],
+        weights=_parse_weights(path, folder + WEIGHTS, entries[folder + WEIGHTS]),
+        versions=versions,
+        members=tuple(
+            _parse_bundle(path, entries, member, versions, f"{folder}members/{number}/")
+            for number, member in enumerate(stated.get("members", []))
+        ),
+    )
+
+
 def _parse_json(path: Path, name: str, data: bytes) -> Any:
     try:
         return json.loads(data)
@@ -372,11 +408,11 @@ def _parse_json(path: Path, name: str, data: bytes) -> Any:
         raise _damaged(path, f"JSON in {name}", str(error)) from None
 
 
-def _parse_weights(path: Path, data: bytes) -> dict[str, np.ndarray]:
+def _parse_weights(path: Path, name: str, data: bytes) -> dict[str, np.ndarray]:
     try:
         return safetensors.numpy.load(data)
     except (SafetensorError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise _damaged(path, f"arrays in {WEIGHTS}", f"{type(error).__name__}: {error}") from error
+        raise _damaged(path, f"arrays in {name}", f"{type(error).__name__}: {error}") from error
 
 
 # --- wording

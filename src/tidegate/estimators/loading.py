@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from tidegate.deploy.bundle import load_bundle
+from tidegate.deploy.bundle import Bundle, load_bundle
 from tidegate.errors import BundleError
 from tidegate.estimators.contextual_text_classifier import ContextualTextClassifier
 from tidegate.estimators.linear_text_classifier import LinearTextClassifier
@@ -14,8 +14,10 @@ from tidegate.estimators.ranker import Ranker
 from tidegate.estimators.sequence_tagger import SequenceTagger
 from tidegate.estimators.text_classifier import TextClassifier
 from tidegate.estimators.text_ensemble import TextEnsemble
+from tidegate.estimators.text_regressor import TextRegressor
+from tidegate.estimators.text_stack import TextStack
 
-__all__ = ["load"]
+__all__ = ["load", "restore"]
 
 _ESTIMATORS = (
     ContextualTextClassifier,
@@ -25,6 +27,8 @@ _ESTIMATORS = (
     SequenceTagger,
     TextClassifier,
     TextEnsemble,
+    TextRegressor,
+    TextStack,
 )
 _KINDS: dict[str, Any] = {estimator.kind: estimator for estimator in _ESTIMATORS}
 
@@ -35,7 +39,15 @@ def load(path: str | os.PathLike[str]) -> Any:
     Raises:
         BundleError: The file is missing, damaged, or of a kind that this version does not know.
     """
-    bundle = load_bundle(path)
+    return restore(load_bundle(path), path)
+
+
+def restore(bundle: Bundle, path: str | os.PathLike[str]) -> Any:
+    """The fitted estimator that a bundle describes, whatever its kind; `path` names it in errors.
+
+    Raises:
+        BundleError: It is of a kind that this version does not know, or its parts do not fit together.
+    """
     if bundle.kind not in _KINDS:
         raise BundleError(f"{path}: expected a model of the kind {', '.join(_KINDS)}; found {bundle.kind!r}")
     return _KINDS[bundle.kind].from_bundle(bundle, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import time
@@ -19,6 +18,7 @@ from tidegate.data.seeds import derive_seed
 from tidegate.deploy.bundle import Bundle, installed_versions
 from tidegate.errors import DataError
 from tidegate.estimators.base import check_data, check_texts, resolve_seed, stratified_split
+from tidegate.estimators.members import check_members, pack_members, unpack_members
 from tidegate.estimators.neural import part_records
 from tidegate.estimators.saved import SavedEstimator
 from tidegate.estimators.text_classifier import TextClassifier
@@ -194,37 +194,28 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
             NotFittedError: `fit` has not been called.
         """
         check_is_fitted(self)
-        parts = [model.to_bundle() for model in self.members_]
-        # Members that read the same texts have the same tokeniser, which is kept once.
-        tokenizers: list[dict[str, Any]] = []
-        places = []
-        for part in parts:
-            if part.tokenizer not in tokenizers:
-                tokenizers.append(part.tokenizer)
-            places.append(tokenizers.index(part.tokenizer))
-        weights = {
-            f"members.{number}.{name}": array
-            for number, part in enumerate(parts)
-            for name, array in part.weights.items()
-        }
-        own = {
-            "validation_accuracy": self.validation_accuracy_,
-            "member_accuracies": self.member_accuracies_,
-            "timing": self.timing_,
-        }
         return Bundle(
             kind=self.kind,
-            config={"random_state": self.random_state_, "members": [part.config for part in parts]},
-            tokenizer={"tokenizers": tokenizers, "of_members": places},
-            labels=parts[0].labels,
-            metrics={**own, "members": [part.metrics for part in parts]},
-            weights=weights,
+            config={"random_state": self.random_state_},
+            tokenizer={},
+            labels=self.classes_.tolist(),
+            metrics={
+                "validation_accuracy": self.validation_accuracy_,
+                "member_accuracies": self.member_accuracies_,
+                "timing": self.timing_,
+            },
+            weights={},
             versions=installed_versions(),
+            members=pack_members(self.members_),
         )
 
     @classmethod
     def _from_parts(cls, bundle: Bundle) -> Self:
-        trained = [cls._member(bundle, number) for number in range(len(bundle.config["members"]))]
+        trained = unpack_members(bundle)
+        if not all(isinstance(model, TextClassifier) for model in trained):
+            raise ValueError(f"members of the kinds {', '.join(part.kind for part in bundle.members)}")
+        if check_members(trained).tolist() != bundle.labels:
+            raise ValueError(f"members with the labels {trained[0].classes_.tolist()[:10]}")
         first: Any = clone(trained[0])
         model = cls(first, members=len(trained), random_state=bundle.config["random_state"])
         model.members_, model.classes_ = trained, trained[0].classes_
@@ -233,18 +224,3 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
         model.member_accuracies_ = bundle.metrics["member_accuracies"]
         model.timing_ = bundle.metrics["timing"]
         return model
-
-    @staticmethod
-    def _member(bundle: Bundle, number: int) -> TextClassifier:
-        prefix = f"members.{number}."
-        part = dataclasses.replace(
-            bundle,
-            kind=TextClassifier.kind,
-            config=bundle.config["members"][number],
-            tokenizer=bundle.tokenizer["tokenizers"][bundle.tokenizer["of_members"][number]],
-            metrics=bundle.metrics["members"][number],
-            weights={
-                name.removeprefix(prefix): array for name, array in bundle.weights.items() if name.startswith(prefix)
-            },
-        )
-        return TextClassifier._from_parts(part)

@@ -10,7 +10,7 @@ import numpy as np
 from tidegate.errors import DataError, require
 from tidegate.features.bag_of_words import SparseRows
 
-__all__ = ["CLASSIFIERS", "LinearModel", "fit_linear", "fit_scale"]
+__all__ = ["CLASSIFIERS", "LinearModel", "fit_linear", "fit_logistic", "fit_scale"]
 
 CLASSIFIERS = ("logistic", "naive-bayes", "svm", "nbsvm")
 
@@ -71,15 +71,13 @@ def fit_linear(
         alpha: What is added to the counts of naive Bayes and of NB-SVM.
         interpolation: Of NB-SVM, in [0, 1].
     """
-    linear, svm = require("sklearn.linear_model", "train"), require("sklearn.svm", "train")
+    svm = require("sklearn.svm", "train")
     if kind == "naive-bayes":
         model = require("sklearn.naive_bayes", "train").MultinomialNB(alpha=alpha)
         model.fit(matrix, targets, sample_weight=weights)
         return _model(model.feature_log_prob_.T, model.class_log_prior_)
     if kind == "logistic":
-        model = linear.LogisticRegression(C=C, max_iter=2000)
-        model.fit(matrix, targets, sample_weight=weights)
-        return _model(*_both_classes(model.coef_, model.intercept_ / 1.0, halve=True))
+        return fit_logistic(matrix, targets, weights, C=C)
     if kind == "svm":
         model = svm.LinearSVC(C=C, random_state=0, max_iter=5000)
         model.fit(matrix, targets, sample_weight=weights)
@@ -97,6 +95,13 @@ def fit_linear(
         columns.append(found * ratio)
         intercepts.append(model.intercept_[0])
     return _model(*_both_classes(np.stack(columns), np.array(intercepts)))
+
+
+def fit_logistic(matrix: Any, targets: np.ndarray, weights: np.ndarray | None, *, C: float) -> LinearModel:
+    """Logistic regression, multinomial where there are more than two classes; arguments as of `fit_linear`."""
+    model = require("sklearn.linear_model", "train").LogisticRegression(C=C, max_iter=2000)
+    model.fit(matrix, targets, sample_weight=weights)
+    return _model(*_both_classes(model.coef_, model.intercept_ / 1.0, halve=True))
 
 
 def _log_count_ratio(matrix: Any, inside: np.ndarray, weights: np.ndarray | None, alpha: float) -> np.ndarray:
