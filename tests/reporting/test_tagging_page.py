@@ -71,6 +71,7 @@ def test_the_page_shows_scores_errors_transitions_and_one_sentence(tmp_path: Pat
     assert 'lang="zh"' in page and "北</span><span" in page  # no blanks between Chinese characters
     assert page.count("… x x") == 1
     assert "+3.0" not in page and "-1.2" in page and "·" in page  # a forbidden transition has no score
+    assert "boundary: the type is right" in page
     assert "by emissions alone" in page and "75.0%" in page
     assert "validation F1" in page and "80.0%" in page
     record = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
@@ -97,3 +98,11 @@ def test_many_tags_are_drawn_in_part(tmp_path: Path):
     page = write_report(tmp_path, facts(transitions=drawn)).read_text(encoding="utf-8")
     assert "The first 34 of 50 tags." in page
     assert "t33" in page and "t34" not in page
+    assert "font-size:0.6875rem" in page
+    assert "font-size:0.6875rem" not in write_report(tmp_path, facts()).read_text(encoding="utf-8")
+
+
+def test_a_run_that_was_gone_on_with_took_as_long_as_all_its_epochs(tmp_path: Path):
+    epoch = {"epoch": 1, "train_loss": 2.0, "validation_f1": 0.8, "seconds": 45.0}
+    shown = facts(history=[epoch, {**epoch, "epoch": 2}], timing={"train": 0.4})
+    assert "<b>1 min 30 s</b>" in write_report(tmp_path, shown).read_text(encoding="utf-8")

@@ -14,6 +14,7 @@ from tidegate.reporting.tagging import ERROR_KINDS, TaggingMistake
 __all__ = ["tagging_sections"]
 
 _MOST_TAGS = 34  # tags of a drawn matrix of transitions
+_MANY_TAGS = 20  # from which on a matrix is drawn smaller
 _LONGEST = 40  # tokens of a sentence shown around a mistake
 
 
@@ -48,7 +49,9 @@ def _headline(facts: TaggingFacts) -> str:
     if facts.history:
         tiles.append(("epochs", f"{len(facts.history)}"))
     if "train" in facts.timing:
-        tiles.append(("training", duration(facts.timing["train"])))
+        # Of a run that was gone on with, the timing is of its last part alone.
+        epochs = sum(record.get("seconds", 0.0) for record in facts.history)
+        tiles.append(("training", duration(max(facts.timing["train"], epochs))))
     things = f"{test['tokens']:,} tokens" if plain else f"{test['segments']:,} segments"
     boxes = "".join(f'<div class="card"><span class="small">{text(k)}</span><b>{text(v)}</b></div>' for k, v in tiles)
     unseen = ""
@@ -90,8 +93,8 @@ def _errors(facts: TaggingFacts) -> str:
     if not facts.test or not facts.mistakes:
         return ""
     counts = facts.test["errors"]
-    rows = [(kind, ERROR_KINDS[kind], f"{count:,}") for kind, count in counts.items()]
-    overview = card(table(("kind", "what it is", "errors"), rows)) if rows else ""
+    rows = [(f"{kind}: {ERROR_KINDS[kind]}", f"{count:,}") for kind, count in counts.items()]
+    overview = card(table(("kind", "errors"), rows)) if rows else ""
     items = "".join(_mistake(mistake) for mistake in facts.mistakes)
     legend = (
         '<p>Of each kind those of which the model was surest. What is there stands in <span class="right">this '
@@ -132,10 +135,15 @@ def _transitions(facts: TaggingFacts) -> str:
     tags: Sequence[str] = drawn["tags"][:_MOST_TAGS]
     scores, allowed = drawn["scores"], drawn["allowed"]
     most = max((abs(scores[i][j]) for i in range(len(tags)) for j in range(len(tags))), default=1.0) or 1.0
-    head = "".join(f'<th scope="col" style="padding:2px 4px">{text(tag)}</th>' for tag in tags)
+    upright = "writing-mode:vertical-rl;transform:rotate(180deg);text-align:left;white-space:nowrap"
+    size, pad = ("0.6875rem", "2px 1px") if len(tags) > _MANY_TAGS else ("0.875rem", "2px 4px")
+    head = "".join(
+        f'<th scope="col" style="padding:{pad};font-size:{size}"><span style="{upright}">{text(tag)}</span></th>'
+        for tag in tags
+    )
     rows = "".join(
-        f'<tr><th scope="row">{text(tag)}</th>'
-        + "".join(_cell(scores[i][j], most, allowed is None or allowed[i][j]) for j in range(len(tags)))
+        f'<tr><th scope="row" style="padding:2px 4px 2px 0;font-size:{size}">{text(tag)}</th>'
+        + "".join(_cell(scores[i][j], most, allowed is None or allowed[i][j], pad) for j in range(len(tags)))
         + "</tr>"
         for i, tag in enumerate(tags)
     )
@@ -143,17 +151,17 @@ def _transitions(facts: TaggingFacts) -> str:
     return (
         "<p>The learned score of a tag (column) after another (row), in nats; a dot is a sequence that the scheme "
         f"forbids, which has no probability.{more}</p>"
-        + card(f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>")
+        + card(f'<table style="font-size:{size}"><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>')
     )
 
 
-def _cell(score: float, most: float, legal: bool) -> str:
+def _cell(score: float, most: float, legal: bool, pad: str) -> str:
     if not legal:
-        return '<td style="padding:2px 4px;color:var(--muted)">·</td>'
+        return f'<td style="padding:{pad};color:var(--muted)">·</td>'
     colour = "--series-1" if score >= 0 else "--series-2"
     strength = round(100 * min(1.0, abs(score) / most))
     return (
-        f'<td style="padding:2px 4px;background:color-mix(in srgb, var({colour}) {strength // 2}%, transparent)">'
+        f'<td style="padding:{pad};background:color-mix(in srgb, var({colour}) {strength // 2}%, transparent)">'
         f"{score:+.1f}</td>"
     )
 
