@@ -24,6 +24,7 @@ from tidegate.recipe_contextual import CONTEXTUAL_MODELS, ContextualSections
 from tidegate.recipe_linear import LINEAR_MODELS, LinearSections
 from tidegate.recipe_sections import BaselineOptions, Data, Model, Output, Sections, Text, Training
 from tidegate.recipe_tagging import TAGGING_MODELS, TaggingSections, tagging_data_problems
+from tidegate.recipe_targets import REGRESSION_MODELS, RegressionSections
 
 SECTIONS = ("text", "model", "training")
 READING = ("delimiter", "quote", "encoding", "errors", "header")
@@ -44,7 +45,7 @@ class Recipe:
 
     path: Path
     data_folder: Path
-    sections: Sections | TaggingSections | LinearSections | ContextualSections
+    sections: Sections | TaggingSections | LinearSections | ContextualSections | RegressionSections
     document: Document
 
     @property
@@ -121,6 +122,7 @@ TASKS: dict[str, tuple[Any, dict[str, Any]]] = {
     "linear-text-classification": (LinearSections, LINEAR_MODELS),
     "contextual-text-classification": (ContextualSections, CONTEXTUAL_MODELS),
     "sequence-tagging": (TaggingSections, TAGGING_MODELS),
+    "text-regression": (RegressionSections, REGRESSION_MODELS),
 }
 
 

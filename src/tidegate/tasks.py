@@ -14,9 +14,10 @@ _TASKS = {
     "linear-text-classification": ("tidegate.linear_jobs", "linear_task"),
     "contextual-text-classification": ("tidegate.contextual_jobs", "contextual_task"),
     "sequence-tagging": ("tidegate.tagging_jobs", "tagging_task"),
+    "text-regression": ("tidegate.number_jobs", "regression_task"),
 }
 # Kind of a saved model -> its task, where they differ in name; all else are classifiers of texts.
-_TASK_OF_KIND = {"sequence-tagger": "sequence-tagging"}
+_TASK_OF_KIND = {"sequence-tagger": "sequence-tagging", "text-regressor": "text-regression"}
 
 
 def task_of(name: str) -> Task:

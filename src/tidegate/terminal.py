@@ -22,6 +22,7 @@ __all__ = [
     "make_cell",
     "make_console",
     "make_table",
+    "number_line",
     "pair_table",
     "plain_line",
     "print_json",
@@ -75,7 +76,20 @@ def pair_table(title: str, pairs: dict[str, str]) -> Table:
 
 
 def class_table(metrics: dict[str, Any]) -> Table:
-    """Precision, recall and F1 of each class."""
+    """Precision, recall and F1 of each class; of numbers the errors of each fifth of the texts."""
+    if "tasks" in metrics:
+        rows = [
+            {**row, "label": f"{name}: {row['label']}"}
+            for name, own in metrics["tasks"].items()
+            for row in own.get("per_class", ())
+        ]
+        return class_table({"per_class": rows})
+    if "by_size" in metrics:
+        table = make_table("right number", "texts", "MAE", "bias", right=("texts", "MAE", "bias"))
+        for row in metrics["by_size"]:
+            ends = f"{row['low']:.4g} to {row['high']:.4g}"
+            table.add_row(make_cell(ends), f"{row['count']:,}", f"{row['mae']:.4f}", f"{row['bias']:+.4f}")
+        return table
     numbers = ("precision", "recall", "f1", "support")
     table = make_table("label" if "per_class" in metrics else "type", *numbers, right=numbers)
     for row in metrics["per_class"] if "per_class" in metrics else metrics["per_type"]:
@@ -95,8 +109,18 @@ def accuracy_line(metrics: dict[str, Any]) -> str:
     )
 
 
+def number_line(metrics: dict[str, Any]) -> str:
+    """The headline of a judgement of numbers."""
+    names = {"mae": "MAE", "rmse": "RMSE", "r2": "R2", "pearson": "Pearson", "spearman": "Spearman"}
+    return ", ".join(f"{name} {metrics[key]:.4f}" for key, name in names.items())
+
+
 def judgement_line(metrics: dict[str, Any]) -> str:
-    """The headline of a judgement of labels or of tags, with what it was made on."""
+    """The headline of a judgement of labels, numbers or tags, with what it was made on."""
+    if "tasks" in metrics:
+        return "".join(f"\n    {name}: {judgement_line(own)}" for name, own in metrics["tasks"].items())
+    if "mae" in metrics:
+        return f"{number_line(metrics)} on {metrics['count']:,} texts"
     if "tokens" not in metrics:
         return f"{accuracy_line(metrics)} on {metrics['count']:,} texts"
     low, high = metrics["interval"]
@@ -122,8 +146,9 @@ def print_training(console: Console, title: str, run: Training) -> None:
     print_line(console, f"\n{title}\n  {learned}; {run.seconds:.0f} s in all")
     if run.test is not None:
         print_line(console, f"  test {judgement_line(run.test)}")
-    if run.baseline is not None:
-        print_line(console, f"  baseline accuracy {run.baseline['accuracy']:.4f}: {run.baseline['name']}")
+    for baseline in [] if run.baseline is None else run.baseline.get("tasks", {"": run.baseline}).values():
+        figures = number_line(baseline) if "mae" in baseline else f"accuracy {baseline['accuracy']:.4f}"
+        print_line(console, f"  baseline {figures}: {baseline['name']}")
     if run.test is not None:
         console.print(class_table(run.test))
     if run.predictions:
