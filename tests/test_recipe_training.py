@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tidegate
 from tidegate import jobs
 from tidegate.config import load_recipe
-from tidegate.errors import DataError, RecipeError
-from tiny_reviews import write_tiny
+from tidegate.errors import DataError, RecipeError, TidegateError
+from tiny_reviews import rows, write_tiny
 
 SHORT = ["output.baseline=false", "output.report=false", "training.max_epochs=1"]
 
@@ -58,3 +60,30 @@ def test_a_learning_rate_is_found_taken_and_drawn(tmp_path: Path) -> None:
     assert "Loss by learning rate" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     with pytest.raises(RecipeError, match="--find-lr looks before a new run"):
         jobs.train(recipe, out=tmp_path / "run", find_rate=True, resume=True)
+    resumed = jobs.train(recipe, out=tmp_path / "run", resume=True)  # at the rate that was found, not the recipe's
+    assert (resumed.rate_search, resumed.test, resumed.epochs) == (run.rate_search, run.test, 1)
+
+
+def test_a_run_without_a_finished_epoch_resumes_with_the_seed_that_was_drawn(tmp_path: Path) -> None:
+    keys = ["output.baseline=false", "training.max_epochs=1", "training.random_state=null"]
+    recipe = load_recipe(write_tiny(tmp_path), overrides=keys)
+    run = jobs.train(recipe, out=tmp_path / "run")
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    shutil.copy(run.folder / "recipe.yaml", killed)
+    resumed = jobs.train(recipe, out=killed, resume=True)
+    texts = [text for _, text in rows(30, 2)]
+    wanted = tidegate.load(run.model).predict_proba(texts)
+    np.testing.assert_array_equal(tidegate.load(resumed.model).predict_proba(texts), wanted)
+
+
+def test_a_run_of_several_models_is_not_resumed_as_one(tmp_path: Path) -> None:
+    recipe = load_recipe(write_tiny(tmp_path), overrides=["output.baseline=false", "training.max_epochs=1"])
+    jobs.train(recipe, out=tmp_path / "one")
+    jobs.train(recipe, out=tmp_path / "two", members=2)
+    before = (tmp_path / "two" / "model.tg").read_bytes()
+    with pytest.raises(TidegateError, match="the run to resume is of several models: give --members"):
+        jobs.train(recipe, out=tmp_path / "two", resume=True)
+    with pytest.raises(TidegateError, match="the run to resume is of one model: leave out --members"):
+        jobs.train(recipe, out=tmp_path / "one", members=2, resume=True)
+    assert (tmp_path / "two" / "model.tg").read_bytes() == before

@@ -14,16 +14,16 @@ from typing import Any
 from tidegate.config import Recipe, load_recipe
 from tidegate.errors import TidegateError, require
 from tidegate.run_card import write_card
-from tidegate.run_folder import MODEL_FILE, RECIPE_FILE, prepare_run_folder, write_text
+from tidegate.run_folder import MODEL_FILE, RATE_FILE, RECIPE_FILE, prepare_run_folder, write_text
 from tidegate.run_steps import (
     check_craft,
     check_device,
     find_rate_for,
     finished_by_resuming,
-    make_ensemble,
     noted_warnings,
     record_run,
     resolved_recipe,
+    resumed_arguments,
     timed,
 )
 from tidegate.tasks import task_of, task_of_kind
@@ -134,6 +134,8 @@ def train(
         arguments["random_state"] = secrets.randbits(31)
     check_device(recipe, arguments)
     folder = prepare_run_folder(recipe.name, out, resume=resume, overwrite=overwrite, runs=Path(runs))
+    if resume:
+        arguments = resumed_arguments(arguments, folder, members)
     notes: list[str] = []
     timing: dict[str, float] = {}
     with timed(timing, "reading"):
@@ -144,15 +146,21 @@ def train(
     counts = ", ".join(f"{len(examples):,} {name}" for name, examples in splits.parts().items())
     _log.info("read %s %s; the run goes to %s", counts, task.unit, folder)
 
-    loggers: list[str] = recipe.sections.output.log
+    loggers: list[str] = [*recipe.sections.output.log]
     for name in loggers:
         require(name, "records")
     one: Any = task.make(**arguments)
-    found: Any = None
-    if find_rate:
+    found: dict[str, Any] | None = None
+    if not resume:
+        (folder / RATE_FILE).unlink(missing_ok=True)
+    if find_rate or (folder / RATE_FILE).is_file():
         with timed(timing, "finding the rate"), noted_warnings(notes):
-            found = find_rate_for(one, splits.train.texts, splits.train.labels, notes)
-    model = one if members == 1 else make_ensemble(one, members, folder, resume)
+            found = find_rate_for(one, splits.train.texts, splits.train.labels, folder, notes)
+    model: Any = one
+    if members > 1:
+        from tidegate.estimators.text_ensemble import TextEnsemble
+
+        model = TextEnsemble(one, members=members)
     if not resume:
         write_text(folder / RECIPE_FILE, resolved_recipe(recipe, one))
     interrupted = False
@@ -186,7 +194,7 @@ def train(
         notes=notes,
         seconds=time.perf_counter() - started,
         interrupted=interrupted,
-        rate_search=None if found is None else vars(found),
+        rate_search=found,
     )
     if interrupted:
         return result

@@ -11,6 +11,7 @@ from pathlib import Path
 from tidegate.errors import TidegateError
 
 MODEL_FILE, RECIPE_FILE, REPORT_FILE, METRICS_FILE = "model.tg", "recipe.yaml", "report.html", "metrics.json"
+RATE_FILE = "rate_search.json"  # what the learning-rate finder saw, so that a resumed run has the same rate
 CARD_FILE, EPOCHS_FILE = "model_card.md", "epochs.csv"
 CHECKPOINTS = "checkpoints"
 # What a run's records leave beside these files (`training/records.py`).

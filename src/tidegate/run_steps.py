@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import time
 import warnings
@@ -13,7 +14,7 @@ from typing import Any
 
 from tidegate.config import Recipe, load_recipe
 from tidegate.errors import DataError, RecipeError, TidegateError
-from tidegate.run_folder import RECIPE_FILE
+from tidegate.run_folder import CHECKPOINTS, RATE_FILE, RECIPE_FILE, write_text
 
 # The log of the jobs, of which these are parts.
 _log = logging.getLogger("tidegate.jobs")
@@ -130,19 +131,37 @@ def check_craft(recipe: Recipe, *, members: int, find_rate: bool, resume: bool) 
         raise RecipeError(f"--members must be 1 or more, of a recipe of the task {task}; found {members}.")
 
 
-def make_ensemble(one: Any, members: int, folder: Path, resume: bool) -> Any:
-    """An ensemble of estimators like one; resumed, with the seed of the run in the folder."""
-    from tidegate.estimators.text_ensemble import TextEnsemble
+def resumed_arguments(arguments: dict[str, Any], folder: Path, members: int) -> dict[str, Any]:
+    """The arguments of a run that goes on, with the seed that was drawn for it where the recipe names none.
 
-    if resume and one.random_state is None:
-        one.set_params(random_state=load_recipe(folder / RECIPE_FILE, check_files=False).arguments["random_state"])
-    return TextEnsemble(one, members=members)
+    Raises:
+        TidegateError: The run in the folder is of one model and not of several, or the other way round.
+    """
+    begun = sorted(folder.glob("member-*"))
+    alone = any((folder / name).is_dir() for name in (CHECKPOINTS, "pretrain", "adapt"))
+    if (members == 1 and begun) or (members > 1 and alone):
+        was = (
+            "several models: give --members, as many as it was begun with"
+            if begun
+            else "one model: leave out --members"
+        )
+        raise TidegateError(f"{folder}: the run to resume is of {was}.")
+    recipe = folder / RECIPE_FILE
+    if arguments.get("random_state") is not None or not recipe.is_file():
+        return arguments
+    drawn = load_recipe(recipe, check_files=False).arguments.get("random_state")
+    return {**arguments, "random_state": drawn}
 
 
-def find_rate_for(model: Any, texts: list[str], labels: Any, notes: list[str]) -> Any:
-    """Look for a learning rate, let the model take it, and note it."""
-    found = model.find_learning_rate(texts, labels)
-    rate = float(f"{found.suggestion:.2g}")
+def find_rate_for(model: Any, texts: list[str], labels: Any, folder: Path, notes: list[str]) -> dict[str, Any]:
+    """Look for a learning rate, or take what the run in the folder found; the model learns by it, and it is noted."""
+    kept = folder / RATE_FILE
+    if kept.is_file():
+        found = json.loads(kept.read_text(encoding="utf-8"))
+    else:
+        found = vars(model.find_learning_rate(texts, labels))
+        write_text(kept, json.dumps(found))
+    rate = float(f"{found['suggestion']:.2g}")
     notes.append(f"the learning-rate finder suggests {rate:g}, which is taken (the recipe has {model.learning_rate:g})")
     _log.info(notes[-1])
     model.set_params(learning_rate=rate)
