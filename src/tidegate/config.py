@@ -265,6 +265,11 @@ def _data_problems(recipe: Recipe) -> list[str]:
             checked_encoding(data.get("encoding", "utf-8"))
         except DataError as error:
             problems.append(f"{at('encoding')}: {error}")
+    if dict(recipe.sections.training).get("warm_start"):
+        problems.append(
+            f"{recipe.document.place(('training', 'warm_start'))}: training.warm_start has no effect: a run trains a new "
+            "model. To start from another one set training.init_from; to go on with a run that broke off, --resume."
+        )
     fraction = ("training", "validation_fraction")
     if "validation_fraction" in recipe.sections.training and (bundled is not None or "validation" in data):
         problems.append(

@@ -129,6 +129,7 @@ class Training(TypedDict, total=False):
     gradient_clip: Annotated[float, Field(gt=0)] | None
     gradient_clip_value: Annotated[float, Field(gt=0)] | None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
+    warm_start: bool
     precision: Literal["float32", "bfloat16", "float16"]
     random_state: Annotated[int, Field(ge=0, lt=2**32)] | None
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]

@@ -22,6 +22,7 @@ from tidegate.estimators.base import (
 )
 from tidegate.estimators.neural import FitPlan
 from tidegate.estimators.text_network import NETWORK, Rows, TextNetworkEstimator
+from tidegate.estimators.warm_start import known_values
 from tidegate.estimators.word_reading import CHARACTERS, fields_to_dict, network_arguments, split_fields
 from tidegate.heads.classify import SequenceClassifier
 from tidegate.heads.sequence import SequenceNetwork
@@ -126,6 +127,9 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
         gradient_clip_value: Largest absolute value of its entries, or None; clipped before the norm.
         ema_decay: Decay a step of an exponential moving average of the weights, as 0.998: it is the average that
             validation judges and that is kept. None keeps the weights themselves.
+        warm_start: Whether `fit`, called again, goes on from the fitted weights, with the vocabulary, the classes and
+            the network of the last fit, and with a new optimiser and schedule, as scikit-learn means it. Texts may be
+            new.
         precision: ``"float32"``; ``"bfloat16"``, whose products are faster on hardware that has it; or, on a GPU,
             ``"float16"`` with a loss scale. Weights are float32.
         random_state: An int, which repeats a run bit for bit, a ``numpy.random.RandomState``, or None for a new seed.
@@ -224,6 +228,7 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
         gradient_clip: float | None = 1.0,
         gradient_clip_value: float | None = None,
         ema_decay: float | None = None,
+        warm_start: bool = False,
         precision: str = "float32",
         random_state: Any = None,
         device: str = "auto",
@@ -297,7 +302,8 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
         self, plan: FitPlan, X: Any, y: Any, sample_weight: Any, validation_data: tuple[Any, ...] | None, **options: Any
     ) -> None:
         texts, labels, weights = check_data(X, y, sample_weight)
-        classes, targets = np.unique(labels, return_inverse=True)
+        classes = known_values(self, "classes_", np.unique(labels), "classes")
+        targets = np.searchsorted(classes, labels)
         if len(classes) < 2:
             raise DataError(
                 f"a classifier needs at least two classes in y; all {len(labels)} rows have the label "

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -21,9 +21,11 @@ from tidegate.data.batch import make_batch
 from tidegate.data.encoder import Encoded, TextEncoder
 from tidegate.data.seeds import derive_seed
 from tidegate.data.word_forms import WordFields, WordForms
+from tidegate.deploy.bundle import Bundle
 from tidegate.estimators.base import check_choice, check_vector_arguments, data_digest, resolve_seed
 from tidegate.estimators.neural import TEXT, FitPlan, NeuralEstimator, seeded
 from tidegate.estimators.transfer import start_from_bundle
+from tidegate.estimators.warm_start import check_goes_on, goes_on, kept_arguments, take_over
 from tidegate.estimators.word_reading import (
     check_character_arguments,
     encode_with,
@@ -92,8 +94,10 @@ class TextNetworkEstimator(NeuralEstimator):
     encoder_: TextEncoder
     n_truncated_: int
     tokenizer: str
+    warm_start: bool
     _token_lengths: dict[str, np.ndarray]
     _fields: WordFields | None = None
+    _fitted_with: dict[str, Any]
 
     def _fit_rows(
         self,
@@ -147,13 +151,16 @@ class TextNetworkEstimator(NeuralEstimator):
 
         started = time.perf_counter()
         learned = rows.take(train)
+        warm = goes_on(self)
+        if warm:
+            check_goes_on(self, self._fitted_with, fitted, resume=plan.resume, unlabelled=unlabelled)
         encoder, encoded, extra = self._encode(learned.texts, unlabelled)
         lengths = {"train": encoded.lengths}
         batching: dict[str, Any] = {"batch_size": self.batch_size, "random_state": random_state}
         weights = learned.weights
         if factors is not None:
             weights = factors[train] * (1.0 if weights is None else weights)
-        fields, forms, ids = learn_word_fields(self, encoder, learned.texts)
+        fields, forms, ids = learn_word_fields(self, encoder, learned.texts, self._fields if warm else None)
         if forms is not None:
             batching["expand"] = forms.rows
         held_batches = None
@@ -178,7 +185,10 @@ class TextNetworkEstimator(NeuralEstimator):
             instead(network.to(plan.device), batches)
             return
         digest = data_digest(parts)
-        self._pretrain(plan, network, encoded, extra, digest)
+        if warm:
+            digest += f" from {take_over(network, self.network_)}"
+        else:
+            self._pretrain(plan, network, encoded, extra, digest)
         self._train(
             plan,
             network,
@@ -192,6 +202,7 @@ class TextNetworkEstimator(NeuralEstimator):
                 "n_truncated_": encoded.truncated,
                 "_token_lengths": lengths,
                 "_fields": fields,
+                "_fitted_with": kept_arguments(self),
             },
             callbacks=callbacks,
         )
@@ -270,7 +281,15 @@ class TextNetworkEstimator(NeuralEstimator):
         """What an epoch of training is made of; a subclass may draw it otherwise."""
         return EncodedBatches(ids, targets, weights, shuffle=True, **options)
 
+    @classmethod
+    def _from_parts(cls, bundle: Bundle) -> Self:
+        model = super()._from_parts(bundle)
+        model._fitted_with = kept_arguments(model)
+        return model
+
     def _encode(self, texts: list[str], unlabelled: Sequence[str]) -> tuple[TextEncoder, Encoded, Encoded | None]:
+        if goes_on(self):
+            return self.encoder_, self.encoder_.encode(texts), None
         if not unlabelled:
             return *TextEncoder.fit_encode(texts, **self._arguments(TEXT)), None
         encoder, both = TextEncoder.fit_encode([*texts, *unlabelled], **self._arguments(TEXT))
@@ -286,6 +305,12 @@ class TextNetworkEstimator(NeuralEstimator):
     ) -> SequenceNetwork:
         """The network with the weights that training starts from."""
         random_state, size, given = plan.random_state, self.embedding_size or _EMBEDDING_SIZE, None
+        if goes_on(self):
+            vectors = self.network_.embedding.weight.detach().cpu().numpy()
+            network = seeded(0, lambda: build(encoder.num_tokens, vectors.shape[1]))
+            # Vectors that learned at last go on learning.
+            network.embedding.start_from(vectors, None if self.tune_vectors_after is None else 0)
+            return network
         if self.vectors is not None:
             seed = derive_seed(random_state, "vectors")
             given = token_vectors(encoder.vocabulary.tokens, self.vectors, size=self.embedding_size, random_state=seed)

@@ -58,13 +58,22 @@ def check_character_arguments(model: Any) -> None:
 
 
 def learn_word_fields(
-    model: Any, encoder: TextEncoder, texts: Sequence[str]
+    model: Any, encoder: TextEncoder, texts: Sequence[str], known: WordFields | None = None
 ) -> tuple[WordFields | None, WordForms | None, list[np.ndarray]]:
     """What is read of a word, learned from texts: the characters of their words; with the numbers of their words.
+
+    Args:
+        model: The estimator.
+        encoder: Of its texts.
+        texts: What it learns from.
+        known: What was learned before, which then stays.
 
     Returns:
         None, None and an empty list where a word's id is all that is read.
     """
+    if known is not None:
+        forms = WordForms(known)
+        return known, forms, encode_with(encoder, texts, forms).ids
     if getattr(model, "char_encoder", None) is None:
         return None, None, []
     first = encoder.num_tokens
