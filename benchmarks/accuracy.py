@@ -40,7 +40,7 @@ def train_seeds(
             place = Path(folder) if out is None else out / f"seed-{seed}"
             begun = (place / RECIPE_FILE).is_file()
             run = jobs.train(recipe, out=place, resume=begun, overwrite=not begun)
-            history = load_bundle(run.model).metrics["history"]
+            history = load_bundle(run.model).metrics.get("history")  # a linear model has none
         if run.test is None:
             raise SystemExit("expected a recipe with test data")
         baseline = baseline or run.baseline
@@ -49,7 +49,7 @@ def train_seeds(
                 "seed": seed,
                 "test_accuracy": run.test["accuracy"],
                 "validation_accuracy": run.validation_accuracy,
-                "validation_loss": history[run.best_epoch - 1]["validation_loss"],
+                "validation_loss": history[run.best_epoch - 1]["validation_loss"] if history else None,
                 "best_epoch": run.best_epoch,
                 "epochs": run.epochs,
                 "seconds": round(run.seconds, 1),
