@@ -42,11 +42,15 @@ class Row:
 
 ROWS = (
     Row("the recipe `sentiment_en`", "base"),
-    Row("vectors that start from co-occurrence", "cooccurrence", {"model.embedding_init": "cooccurrence"}),
     Row(
-        "smoothed labels, and a moving average of the weights",
+        "vectors that start from co-occurrence, smoothed labels, a moving average of the weights, as in `sentiment_zh`",
         "smoothed",
-        {"training.label_smoothing": "0.1", "training.ema_decay": "0.998", "training.learning_rate": "2e-3"},
+        {
+            "model.embedding_init": "cooccurrence",
+            "training.label_smoothing": "0.1",
+            "training.ema_decay": "0.998",
+            "training.learning_rate": "2e-3",
+        },
     ),
     Row("the encoder first learns to foretell the words of its texts", "pretrained", {"training.pretrain_epochs": "8"}),
     Row(
