@@ -76,6 +76,8 @@ class TaggingModel(TypedDict, total=False):
     embedding_dropout: Rate
     word_dropout: Rate
     recurrent_dropout: Rate
+    intent_pooling: Literal["attention", "max", "mean", "last"]
+    intent_weight: Annotated[float, Field(gt=0)]
     window: Annotated[int, Field(ge=4)] | None
 
 

@@ -378,6 +378,8 @@ def test_other_things_that_do_not_fit():
         ({"monitor": "f2"}, "monitor must be f1 or accuracy or sentence_accuracy"),
         ({"monitor": "intent_accuracy"}, "needs intents"),
         ({"cell": "grv"}, "Did you mean 'gru'"),
+        ({"intent_pooling": "min"}, "intent_pooling must be"),
+        ({"intent_weight": 0.0}, "intent_weight must be above 0"),
     ],
 )
 def test_arguments_out_of_range(changed: dict[str, Any], message: str):

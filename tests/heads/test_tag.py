@@ -232,3 +232,29 @@ def test_what_a_loss_needs():
         network().loss(batch())
     with pytest.raises(ValueError, match="learns intents; the batch has none"):
         network(num_intents=2).loss(batch(GOLD))
+
+
+@pytest.mark.parametrize(
+    ("pooling", "of_steps"),
+    [
+        ("max", lambda steps: steps.amax(0)),
+        ("mean", lambda steps: steps.mean(0)),
+        ("last", lambda steps: torch.cat([steps[-1, :5], steps[0, 5:]])),
+    ],
+)
+def test_intents_are_told_from_what_the_pooling_says(pooling: str, of_steps: Any):
+    net = network(num_intents=3, intent_pooling=pooling).eval()
+    assert net.attention is None and net.intents is not None
+    given = batch(GOLD)
+    steps = to_batch_major(net.encoder.encode(net.features(given), given.ragged)[0], given.ragged)
+    expected = torch.stack([of_steps(row) for row in steps.split(given.ragged.lengths.tolist())])
+    logits = net(given)[1]
+    assert logits is not None
+    torch.testing.assert_close(logits, net.intents.projection(expected))
+
+
+def test_the_intents_loss_has_its_weight():
+    losses = [network(num_intents=2, intent_weight=weight).loss(batch(GOLD, [0, 1, 0]))[0] for weight in (1e-9, 1, 3)]
+    tags_alone, once, thrice = (loss.item() for loss in losses)
+    assert once > tags_alone
+    assert thrice - tags_alone == pytest.approx(3 * (once - tags_alone), rel=1e-4)

@@ -24,7 +24,7 @@ from tidegate.data.tagging_batch import TaggingBatches
 from tidegate.data.token_encoder import CASES, TokenEncoder
 from tidegate.deploy.bundle import Bundle
 from tidegate.errors import DataError
-from tidegate.estimators.base import check_sample_weight, data_digest
+from tidegate.estimators.base import check_sample_weight
 from tidegate.estimators.neural import seeded
 from tidegate.estimators.tag_predictions import TagPredictions
 from tidegate.estimators.tagging_data import (
@@ -34,6 +34,7 @@ from tidegate.estimators.tagging_data import (
     check_tags,
     legal_tags,
     numbered,
+    sentences_digest,
 )
 from tidegate.features.vector_files import read_vectors
 from tidegate.features.vectors import token_vectors
@@ -55,6 +56,8 @@ _MODEL = (
     "embedding_dropout",
     "word_dropout",
     "recurrent_dropout",
+    "intent_pooling",
+    "intent_weight",
 )
 _EMBEDDING_SIZE = 100
 _log = logging.getLogger(__name__)
@@ -96,6 +99,9 @@ class SequenceTagger(TagPredictions):
         embedding_dropout: Rate before the encoder, one mask a sentence.
         word_dropout: Rate at which words become the unknown one.
         recurrent_dropout: Rate on the states where they enter the recurrent weights, one mask a sentence.
+        intent_pooling: What of a sentence's steps its intent is told from: ``"attention"``, their ``"max"``, their
+            ``"mean"``, or the ``"last"`` of each direction.
+        intent_weight: Factor of the loss of the intent beside that of the tags.
         window: Most tokens that prediction reads at once; longer sentences are read in overlapping pieces. None reads
             all whole.
         learning_rate: Step size; the highest one, where a schedule changes it.
@@ -169,6 +175,8 @@ class SequenceTagger(TagPredictions):
         embedding_dropout: float = 0.3,
         word_dropout: float = 0.02,
         recurrent_dropout: float = 0.0,
+        intent_pooling: str = "attention",
+        intent_weight: float = 1.0,
         window: int | None = 1024,
         learning_rate: float = 2e-3,
         weight_decay: float = 0.01,
@@ -217,6 +225,8 @@ class SequenceTagger(TagPredictions):
         self.embedding_dropout = embedding_dropout
         self.word_dropout = word_dropout
         self.recurrent_dropout = recurrent_dropout
+        self.intent_pooling = intent_pooling
+        self.intent_weight = intent_weight
         self.window = window
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -331,7 +341,7 @@ class SequenceTagger(TagPredictions):
             network,
             train_batches,
             validation_batches,
-            data=_digest(everything, weights),
+            data=sentences_digest(everything, weights),
             seconds=time.perf_counter() - started,
             fitted={
                 "tags_": names,
@@ -431,14 +441,3 @@ class SequenceTagger(TagPredictions):
         scheme = "plain" if self.tag_scheme_ == "plain" else self.model_scheme
         size = bundle.weights["words.weight"].shape[1]
         return self._build(self.encoder_, self.tags_, scheme, self.intents_, size)
-
-
-def _digest(parts: Sequence[tuple[Any, ...]], weights: np.ndarray | None) -> str:
-    return data_digest(
-        (
-            ("\0".join(tokens) for tokens in sentences),
-            np.array([["\0".join(row) for row in tags], labels or []], dtype=object),
-            weights,
-        )
-        for sentences, tags, labels in parts
-    )

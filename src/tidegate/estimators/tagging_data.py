@@ -11,11 +11,20 @@ import numpy as np
 from tidegate.data.raw_text import TAGGING_TOKENIZERS
 from tidegate.data.tag_schemes import SCHEMES, illegal_places, repair_tags
 from tidegate.errors import DataError
-from tidegate.estimators.base import check_choice
+from tidegate.estimators.base import check_choice, data_digest
+from tidegate.heads.sequence import POOLINGS
 from tidegate.heads.tag import OUTPUT_LAYERS
 from tidegate.layers.character_encoder import CHARACTER_ENCODERS
 
-__all__ = ["check_intents", "check_sentences", "check_tagger_arguments", "check_tags", "legal_tags", "numbered"]
+__all__ = [
+    "check_intents",
+    "check_sentences",
+    "check_tagger_arguments",
+    "check_tags",
+    "legal_tags",
+    "numbered",
+    "sentences_digest",
+]
 
 MODEL_SCHEMES = ("bioes", "bio")
 ILLEGAL_TAGS = ("repair", "drop", "error")
@@ -32,6 +41,9 @@ def check_tagger_arguments(model: Any) -> None:
     check_choice("model_scheme", model.model_scheme, MODEL_SCHEMES)
     check_choice("illegal_tags", model.illegal_tags, ILLEGAL_TAGS)
     check_choice("output_layer", model.output_layer, OUTPUT_LAYERS)
+    check_choice("intent_pooling", model.intent_pooling, POOLINGS)
+    if not 0 < model.intent_weight < float("inf"):
+        raise ValueError(f"intent_weight must be above 0; found {model.intent_weight!r}")
     if model.char_encoder is not None:
         check_choice("char_encoder", model.char_encoder, CHARACTER_ENCODERS)
     for name, least in (
@@ -153,3 +165,15 @@ def numbered(rows: Sequence[Sequence[str]], names: Sequence[str]) -> tuple[list[
     index = {name: number for number, name in enumerate(names)}
     numbers = [np.array([index.setdefault(name, len(index)) for name in row], dtype=np.int64) for row in rows]
     return numbers, list(index)
+
+
+def sentences_digest(parts: Sequence[tuple[Any, ...]], weights: np.ndarray | None) -> str:
+    """What a run was trained on, each part its sentences, tags and intents, as `data_digest` has it."""
+    return data_digest(
+        (
+            ("\0".join(tokens) for tokens in sentences),
+            np.array([["\0".join(row) for row in tags], labels or []], dtype=object),
+            weights,
+        )
+        for sentences, tags, labels in parts
+    )

@@ -18,7 +18,7 @@ from tidegate.layers.embedding import TokenEmbedding
 from tidegate.layers.locked_dropout import locked_dropout
 from tidegate.layers.stack import RecurrentStack
 
-__all__ = ["POOLINGS", "SequenceNetwork", "weighted_sum"]
+__all__ = ["POOLINGS", "SequenceNetwork", "pooled", "weighted_sum"]
 
 POOLINGS = ("last", "mean", "max", "attention")
 
@@ -43,6 +43,23 @@ def weighted_sum(losses: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor
     weights = weights.to(losses.dtype)
     # A row of weight zero is absent even where its loss is not finite.
     return torch.where(weights > 0, losses * weights, 0.0).sum(), weights.sum()
+
+
+def pooled(pooling: str, output: Tensor, final: Tensor, ragged: Ragged, attention: AdditiveAttention | None) -> Tensor:
+    """One vector a row, ``[B, F]`` in the caller's order, by one of `POOLINGS`.
+
+    Args:
+        pooling: ``"last"`` (the final state of each direction), ``"mean"``, ``"max"`` or ``"attention"``.
+        output: ``[N, F]`` of a stack in ragged order.
+        final: ``[B, F]`` of the same stack.
+        ragged: The layout of `output`.
+        attention: What ``"attention"`` pools by.
+    """
+    if attention is not None:
+        return attention(output, ragged)
+    if pooling == "mean":
+        return mean_pool(output, ragged)
+    return max_pool(output, ragged) if pooling == "max" else final
 
 
 class SequenceNetwork(nn.Module):
@@ -142,15 +159,7 @@ class SequenceNetwork(nn.Module):
         embedded = locked_dropout(self.embed(values), ragged, self.locked_dropout, self.training)
         output, final = self.encoder.encode(embedded, ragged)
         dropped = locked_dropout(output, ragged, self.locked_dropout, self.training)
-        if self.attention is not None:
-            pooled = self.attention(dropped, ragged)
-        elif self.pooling == "mean":
-            pooled = mean_pool(dropped, ragged)
-        elif self.pooling == "max":
-            pooled = max_pool(dropped, ragged)
-        else:
-            pooled = final
-        return self.head(pooled), output, dropped
+        return self.head(pooled(self.pooling, dropped, final, ragged, self.attention)), output, dropped
 
     def embed(self, values: Tensor) -> Tensor:
         """What the encoder reads of each token, ``[N, I]``: its vector, and what its characters give."""

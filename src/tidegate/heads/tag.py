@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from tidegate.errors import nearest
 from tidegate.heads.classify import ClassificationHead
+from tidegate.heads.sequence import pooled
 from tidegate.kernels.ragged import Ragged, to_batch_major
 from tidegate.layers.attention import AdditiveAttention
 from tidegate.layers.character_encoder import CharacterEncoder
@@ -175,6 +176,8 @@ class TaggingNetwork(nn.Module):
         embedding_dropout: Before the stack, one mask a sentence.
         word_dropout: Of whole words, which become the unknown one.
         recurrent_dropout: Of the states where they enter the recurrent weights, one mask a sentence.
+        intent_pooling: One of `POOLINGS`: what of the encoder's output the second head reads.
+        intent_weight: Factor of the second head's loss.
         masks: Which tags may follow one another, be first and be last; None for all.
         segments: By which validation counts segments; None where tags mark none.
     """
@@ -203,6 +206,8 @@ class TaggingNetwork(nn.Module):
         embedding_dropout: float,
         word_dropout: float,
         recurrent_dropout: float = 0.0,
+        intent_pooling: str = "attention",
+        intent_weight: float = 1.0,
         masks: tuple[Tensor, Tensor, Tensor] | None = None,
         segments: Segments | None = None,
     ) -> None:
@@ -226,8 +231,10 @@ class TaggingNetwork(nn.Module):
         )
         self.head = TaggingHead(self.encoder.output_size, num_tags, output_layer, masks)
         self.attention, self.intents = None, None
+        self.intent_pooling, self.intent_weight = intent_pooling, intent_weight
         if num_intents:
-            self.attention = AdditiveAttention(self.encoder.output_size, hidden_size)
+            if intent_pooling == "attention":
+                self.attention = AdditiveAttention(self.encoder.output_size, hidden_size)
             self.intents = ClassificationHead(self.encoder.output_size, num_intents, dropout)
         self.segments = segments
 
@@ -257,14 +264,14 @@ class TaggingNetwork(nn.Module):
         """Emissions ``[N, K]`` in ragged order, and logits of the intents ``[B, C]`` in the caller's order, or None."""
         ragged = batch.ragged
         values = locked_dropout(self.features(batch), ragged, self.embedding_dropout, self.training)
-        output = self.encoder.encode(values, ragged)[0]
-        dropped = locked_dropout(output, ragged, self.dropout, self.training)
-        if self.attention is None or self.intents is None:
-            return self.head(dropped), None
-        return self.head(dropped), self.intents(self.attention(output, ragged))
+        output, final = self.encoder.encode(values, ragged)
+        emissions = self.head(locked_dropout(output, ragged, self.dropout, self.training))
+        if self.intents is None:
+            return emissions, None
+        return emissions, self.intents(pooled(self.intent_pooling, output, final, ragged, self.attention))
 
     def loss(self, batch: TokenBatch) -> tuple[Tensor, Tensor]:
-        """The weighted sum over the sentences of -log p(tags) - log p(intent), in nats, and the sum of the weights."""
+        """The weighted sum of the sentences' -log p(tags) - w log p(intent), in nats, and the sum of the weights."""
         emissions, logits = self(batch)
         return self._loss(emissions, logits, batch, _targets(batch), _weights(batch, emissions))
 
@@ -315,7 +322,8 @@ class TaggingNetwork(nn.Module):
                 raise ValueError("this network learns intents; the batch has none")
             # An intent that training has not seen has no probability to be judged by.
             known = batch.intents < logits.shape[1]
-            total = total + self.intents.loss(logits, batch.intents.where(known, 0), torch.where(known, weights, 0))[0]
+            said = self.intents.loss(logits, batch.intents.where(known, 0), torch.where(known, weights, 0))[0]
+            total = total + self.intent_weight * said
         return total, count
 
     def _word_vectors(self, ids: Tensor) -> Tensor:
