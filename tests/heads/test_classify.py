@@ -189,9 +189,34 @@ def test_several_labels_a_row_by_their_equation() -> None:
         head.train().losses(logits, targets), (smooth * (1 - right)).mean(1), rtol=1e-5, atol=1e-6
     )
     torch.testing.assert_close(head.decode(logits), p)
-    assert head.measure(logits, targets)["accuracy"].tolist() == pytest.approx(
-        ((p > 0.5) == (targets > 0.5)).double().mean(1).tolist()
+    close = targets * 2 - 1
+    close[1, 2] = 3.0
+    assert head.measure(close, targets)["accuracy"].tolist() == [1.0, 0.0, 1.0, 1.0]
+
+
+def test_weights_of_labels_multiply_the_losses_of_rows_that_have_them_in_training_alone() -> None:
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(2))
+    targets = torch.tensor([[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]])
+    head, plain = MultiLabelHead(4, 3, label_weights=[2.0, 1.0, 0.5]), MultiLabelHead(4, 3)
+    weights = torch.tensor([2.0, 1.0, 0.5])
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits, targets.float(), reduction="none", pos_weight=weights
     )
+    torch.testing.assert_close(head.losses(logits, targets), expected.mean(1))
+    torch.testing.assert_close(head.eval().losses(logits, targets), plain.losses(logits, targets))
+    assert head.state_dict().keys() == plain.state_dict().keys()
+
+
+@pytest.mark.parametrize("kind", [ClassificationHead, MultiLabelHead])
+def test_a_temperature_divides_what_is_decoded_and_not_what_is_learned(kind: Any) -> None:
+    head = kind(4, 3)
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(2))
+    plain = head.decode(logits)
+    targets = torch.eye(3)[[0, 2, 1, 1]] if kind is MultiLabelHead else torch.tensor([0, 2, 1, 1])
+    losses = head.losses(logits, targets)
+    head.temperature = 2.0
+    torch.testing.assert_close(head.decode(2 * logits), plain)
+    torch.testing.assert_close(head.losses(logits, targets), losses)
 
 
 def test_a_focal_exponent_below_zero_is_refused() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,6 +26,10 @@ class ClassificationHead(nn.Module):
         label_smoothing: Share of a row's target that goes to all classes alike, in [0, 1).
         focal_gamma: Exponent of the focal loss (Lin et al. 2017), which weighs a row by ``(1 - p)^gamma``, p being the
             probability of its class, so that rows that are right already count little; 0 is plain cross-entropy.
+
+    Attributes:
+        temperature: What `decode` divides the logits by (Guo et al. 2017); 1 until it is fitted after training. The
+            losses do not know it.
     """
 
     def __init__(
@@ -41,6 +47,7 @@ class ClassificationHead(nn.Module):
         check_rate("label_smoothing", label_smoothing)
         _check_gamma(focal_gamma)
         self.dropout, self.label_smoothing, self.focal_gamma = dropout, label_smoothing, focal_gamma
+        self.temperature = 1.0
         self.projection = nn.Linear(input_size, num_classes)
 
     def forward(self, pooled: Tensor) -> Tensor:
@@ -77,7 +84,7 @@ class ClassificationHead(nn.Module):
 
     def decode(self, logits: Tensor) -> Tensor:
         """Logits ``[B, C]`` to probabilities ``[B, C]``."""
-        return logits.softmax(-1)
+        return (logits / self.temperature).softmax(-1)
 
 
 class MultiLabelHead(nn.Module):
@@ -89,7 +96,13 @@ class MultiLabelHead(nn.Module):
         dropout: Probability of dropping a feature before the map.
         label_smoothing: Share of each target that goes to there and not there alike, in [0, 1).
         focal_gamma: As in :class:`ClassificationHead`, for each label.
+        label_weights: ``[C]``, what the losses of rows that have a label are multiplied by in training; None for ones.
+
+    Attributes:
+        temperature: As of :class:`ClassificationHead`.
     """
+
+    label_weights: Tensor | None
 
     def __init__(
         self,
@@ -98,12 +111,17 @@ class MultiLabelHead(nn.Module):
         dropout: float = 0.0,
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
+        label_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         check_rate("dropout", dropout)
         check_rate("label_smoothing", label_smoothing)
         _check_gamma(focal_gamma)
         self.dropout, self.label_smoothing, self.focal_gamma = dropout, label_smoothing, focal_gamma
+        self.temperature = 1.0
+        # A matter of learning alone, which no saved model needs.
+        weights = None if label_weights is None else torch.tensor([float(weight) for weight in label_weights])
+        self.register_buffer("label_weights", weights, persistent=False)
         self.projection = nn.Linear(input_size, num_labels)
 
     def forward(self, pooled: Tensor) -> Tensor:
@@ -124,15 +142,17 @@ class MultiLabelHead(nn.Module):
         if self.training and self.focal_gamma:
             right = (logits.float() * (2 * targets - 1)).sigmoid()
             losses = losses * (1 - right) ** self.focal_gamma
+        if self.training and self.label_weights is not None:
+            losses = losses * torch.where(targets > 0.5, self.label_weights, 1.0)
         return losses.mean(1)
 
     def measure(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """``accuracy``: the share of each row's labels that are right at a probability of one half."""
-        return {"accuracy": ((logits > 0) == (targets > 0.5)).to(logits.dtype).mean(1)}
+        """``accuracy``: 1 for each row of which every label is right at a probability of one half, else 0."""
+        return {"accuracy": ((logits > 0) == (targets > 0.5)).all(1).to(logits.dtype)}
 
     def decode(self, logits: Tensor) -> Tensor:
         """Logits ``[B, C]`` to the probability of each label, ``[B, C]``."""
-        return logits.sigmoid()
+        return (logits / self.temperature).sigmoid()
 
 
 class SequenceClassifier(SequenceNetwork):
@@ -145,6 +165,7 @@ class SequenceClassifier(SequenceNetwork):
         label_smoothing: Share of a row's target that goes to all classes alike, in training.
         focal_gamma: Exponent of the focal loss, in training.
         multi_label: Whether a row may have several labels or none, instead of one class.
+        label_weights: Of several labels, as :class:`MultiLabelHead` takes them.
         network: The further arguments of :class:`SequenceNetwork`.
 
     Raises:
@@ -160,15 +181,15 @@ class SequenceClassifier(SequenceNetwork):
         label_smoothing: float,
         focal_gamma: float = 0.0,
         multi_label: bool = False,
+        label_weights: Sequence[float] | None = None,
         **network: Any,
     ) -> None:
-        kind = MultiLabelHead if multi_label else ClassificationHead
-        super().__init__(
-            num_tokens,
-            lambda size: kind(size, num_classes, dropout, label_smoothing, focal_gamma),
-            dropout=dropout,
-            **network,
-        )
+        options = (num_classes, dropout, label_smoothing, focal_gamma)
+
+        def make_head(size: int) -> nn.Module:
+            return MultiLabelHead(size, *options, label_weights) if multi_label else ClassificationHead(size, *options)
+
+        super().__init__(num_tokens, make_head, dropout=dropout, **network)
 
 
 def _check_gamma(focal_gamma: float) -> None:
