@@ -22,6 +22,7 @@ from tidegate.errors import DataError, RecipeError, nearest
 from tidegate.located_yaml import Document, KeyPath, dotted, dump_document, parse_document, read_document
 from tidegate.recipe_contextual import CONTEXTUAL_MODELS, ContextualSections
 from tidegate.recipe_linear import LINEAR_MODELS, LinearSections
+from tidegate.recipe_multitask import MULTITASK_MODELS, MultiTaskSections, multitask_problems
 from tidegate.recipe_sections import BaselineOptions, Data, Model, Output, Sections, Text, Training
 from tidegate.recipe_tagging import TAGGING_MODELS, TaggingSections, tagging_data_problems
 from tidegate.recipe_targets import REGRESSION_MODELS, RegressionSections
@@ -45,7 +46,7 @@ class Recipe:
 
     path: Path
     data_folder: Path
-    sections: Sections | TaggingSections | LinearSections | ContextualSections | RegressionSections
+    sections: Sections | TaggingSections | LinearSections | ContextualSections | MultiTaskSections | RegressionSections
     document: Document
 
     @property
@@ -85,16 +86,22 @@ class Recipe:
         value = dict(self.sections.data).get(key)
         return None if value is None else (self.data_folder / str(value)).resolve()
 
+    def data_paths(self, key: str) -> list[Path]:
+        """The files or folders that a key of the section data names, which may be one or several."""
+        value = dict(self.sections.data).get(key)
+        names = [] if value is None else value if isinstance(value, list) else [value]
+        return [(self.data_folder / str(name)).resolve() for name in names]
+
     def resolved(self, arguments: Mapping[str, Any]) -> str:
         """The recipe as YAML with the data's full paths and every argument, defaults too, so that it repeats the run.
 
         Args:
             arguments: All of the estimator's arguments, as its ``get_params()`` gives them.
         """
-        data = {
-            key: str(self.data_path(key)) if (key in _PATHS and not self.bundled) or key == "unlabelled" else value
-            for key, value in self.sections.data.items()
-        }
+        data = dict(self.sections.data)
+        for key in data.keys() & {"unlabelled", *(() if self.bundled else _PATHS)}:
+            paths = [str(path) for path in self.data_paths(key)]
+            data[key] = paths if len(paths) > 1 else paths[0]
         output: dict[str, Any] = self.sections.output.model_dump(by_alias=True, exclude_unset=True)
         if "baseline" in output:
             output["baseline"] = False if output["baseline"] is None else output["baseline"] or True
@@ -123,6 +130,7 @@ TASKS: dict[str, tuple[Any, dict[str, Any]]] = {
     "contextual-text-classification": (ContextualSections, CONTEXTUAL_MODELS),
     "sequence-tagging": (TaggingSections, TAGGING_MODELS),
     "text-regression": (RegressionSections, REGRESSION_MODELS),
+    "multi-task-text": (MultiTaskSections, MULTITASK_MODELS),
 }
 
 
@@ -193,6 +201,8 @@ def load_recipe(
         raise RecipeError("\n".join(dict.fromkeys(_explain(item, document) for item in found))) from None
     recipe = Recipe(path, Path(data_dir) if data_dir is not None else path.parent, sections, document)
     problems = tagging_data_problems(recipe) if recipe.task == "sequence-tagging" else _data_problems(recipe)
+    if recipe.task == "multi-task-text":
+        problems += multitask_problems(recipe)
     if not problems and check_files:
         problems = _missing_files(recipe, data_dir is None)
     if problems:
@@ -257,7 +267,7 @@ def _data_problems(recipe: Recipe) -> list[str]:
     if "unlabelled" in data and recipe.task in _LABELS_ALONE:
         problems.append(f"{at('unlabelled')} has no effect: the task {recipe.task} has no pre-training. Remove it.")
     if bundled is None:
-        paths = [path for key in _PATHS if (path := recipe.data_path(key)) is not None]
+        paths = [path for key in _PATHS for path in recipe.data_paths(key)]
         if not any(is_table(path) for path in paths):
             reason = "it says how CSV and TSV files are read, and there are none"
             problems += [f"{at(key)} has no effect: {reason}. Remove it." for key in TABLES_ONLY if key in data]
@@ -281,17 +291,20 @@ def _data_problems(recipe: Recipe) -> list[str]:
 
 def _missing_files(recipe: Recipe, beside_recipe: bool) -> list[str]:
     problems = []
-    named = {("data", key): recipe.data_path(key) for key in _PATHS if recipe.bundled is None}
+    named: dict[tuple[str | int, ...], Path] = {
+        ("data", key, place): path
+        for key in ("unlabelled", *(_PATHS if recipe.bundled is None else ()))
+        for place, path in enumerate(recipe.data_paths(key))
+    }
     vectors = recipe.arguments.get("vectors") or []
     named |= {("model", "vectors", place): Path(name) for place, name in enumerate(vectors)}
-    named |= {("data", "unlabelled"): recipe.data_path("unlabelled")}
     named |= {("training", key): Path(name) for key in _FILES if (name := recipe.arguments.get(key)) is not None}
     for keys, path in named.items():
-        if path is None or path.exists():
+        if path.exists():
             continue
         siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
         problems.append(
-            f"{recipe.document.place(keys)}: {'.'.join(keys[:2])}: expected a file or folder, found none at {path}."
+            f"{recipe.document.place(keys)}: {keys[0]}.{keys[1]}: expected a file or folder, found none at {path}."
             f"{nearest(path.name, siblings)} Paths are relative to "
             + (
                 f"the recipe ({recipe.data_folder}); --data-dir names another folder."
@@ -330,7 +343,9 @@ _BOUNDS = {
 
 
 def _explain(error: ErrorDetails, document: Document) -> str:
-    kind, path, context = error["type"], error["loc"], error.get("ctx", {})
+    kind, context = error["type"], error.get("ctx", {})
+    # Of a key that may be one thing or another, pydantic names the one that it tried.
+    path = tuple(key for key in error["loc"] if not (isinstance(key, str) and "[" in key))
     place, name = document.place(path), dotted(path)
     if kind == "extra_forbidden":
         return f"{place}: {_unknown_key(path, _task(document))}"
@@ -342,7 +357,8 @@ def _explain(error: ErrorDetails, document: Document) -> str:
     if kind == "literal_error":
         legal = [*_literals(path, task), *(["null"] if suffix else [])]
         guess = nearest(str(error["input"]), legal)
-        return f"{place}: {name}: expected {_join(legal)}, found {found}.{guess}"
+        # What stands inside a list or a mapping has its own words.
+        return f"{place}: {name}: expected {_join(legal) if legal else context['expected']}, found {found}.{guess}"
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
         return f"{place}: {name}: expected a number {words} {context[key]}{suffix}, found {found}."

@@ -15,9 +15,14 @@ _TASKS = {
     "contextual-text-classification": ("tidegate.contextual_jobs", "contextual_task"),
     "sequence-tagging": ("tidegate.tagging_jobs", "tagging_task"),
     "text-regression": ("tidegate.number_jobs", "regression_task"),
+    "multi-task-text": ("tidegate.multitask_jobs", "multitask_task"),
 }
 # Kind of a saved model -> its task, where they differ in name; all else are classifiers of texts.
-_TASK_OF_KIND = {"sequence-tagger": "sequence-tagging", "text-regressor": "text-regression"}
+_TASK_OF_KIND = {
+    "sequence-tagger": "sequence-tagging",
+    "multi-task-text": "multi-task-text",
+    "text-regressor": "text-regression",
+}
 
 
 def task_of(name: str) -> Task:

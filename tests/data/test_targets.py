@@ -80,7 +80,7 @@ def test_what_cannot_be_read(tmp_path: Path, content: str, message: str) -> None
 def test_numbers_that_are_none(tmp_path: Path) -> None:
     for value in ("true", '"x"', "[1]", "1e999"):
         path = write(tmp_path / "a.jsonl", f'{{"text": "x", "label": "a", "rating": {value}}}\n')
-        with pytest.raises(DataError, match="a.jsonl:1: expected a finite number"):
+        with pytest.raises(DataError, match=r"a\.jsonl:1: expected a finite number"):
             read_target_examples([path], KINDS)
     path = write(tmp_path / "a.jsonl", '{"text": "x", "label": 0.5, "rating": 1}\n')
     with pytest.raises(DataError, match="expected a text or a whole number as label in column 'label'"):

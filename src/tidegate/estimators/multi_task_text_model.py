@@ -244,7 +244,7 @@ class MultiTaskTextModel(TextNetworkEstimator):
             NotFittedError: `fit` has not been called.
             DataError: X is not a column of texts.
         """
-        outputs = self._outputs(X)
+        outputs = self.predict_outputs(X)
         return {
             task.name: outputs[task.name] if task.classes is None else task.classes[outputs[task.name].argmax(axis=1)]
             for task in self.tasks_
@@ -257,8 +257,18 @@ class MultiTaskTextModel(TextNetworkEstimator):
             NotFittedError: `fit` has not been called.
             DataError: X is not a column of texts.
         """
-        outputs = self._outputs(X)
+        outputs = self.predict_outputs(X)
         return {task.name: outputs[task.name] for task in self.tasks_ if task.classes is not None}
+
+    def predict_outputs(self, X: Any) -> dict[str, np.ndarray]:
+        """Task -> probabilities of a classification, ``[rows, classes]``, or numbers of a regression, ``[rows]``.
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+            DataError: X is not a column of texts.
+        """
+        check_is_fitted(self)
+        return split_outputs(self.tasks_, self._decoded(check_texts(X)))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The mean of the tasks' scores on the targets that there are: accuracy, and R2 of a regression."""
@@ -303,10 +313,6 @@ class MultiTaskTextModel(TextNetworkEstimator):
 
     def _decoded(self, texts: list[str]) -> np.ndarray:
         return self._predict_texts(texts, (sum(task.width for task in self.tasks_),))
-
-    def _outputs(self, X: Any) -> dict[str, np.ndarray]:
-        check_is_fitted(self)
-        return split_outputs(self.tasks_, self._decoded(check_texts(X)))
 
     def _training_batches(
         self, ids: Sequence[np.ndarray], targets: np.ndarray, weights: np.ndarray | None, **options: Any

@@ -8,27 +8,18 @@ from functools import partial
 import numpy as np
 
 from tidegate.estimators.multitask_data import TaskSpec
-from tidegate.reporting.scores import CLASS_MONITORS, NUMBER_MONITORS, class_score, number_score
+from tidegate.reporting.scores import class_score, number_score
+from tidegate.reporting.task_scores import MAIN_FIGURES, TASK_FIGURES, task_monitors
 
-__all__ = ["main_figure", "monitors_of", "scores_by_task", "split_outputs", "validation_score"]
+__all__ = ["monitors_of", "scores_by_task", "split_outputs", "validation_score"]
 
 Score = Callable[[np.ndarray, np.ndarray, "np.ndarray | None"], float]
 _BY_NETWORK = ("loss", "accuracy", "mae", "mse")  # which the network adds up row by row
 
 
 def monitors_of(tasks: Sequence[TaskSpec]) -> tuple[str, ...]:
-    """What may choose the epoch: ``mean``, ``loss``, a task, which stands for its main figure, or ``TASK_FIGURE``."""
-    named = [f"{task.name}_{figure}" for task in tasks for figure in _figures(task)]
-    return ("mean", "loss", *(task.name for task in tasks), *named)
-
-
-def _figures(task: TaskSpec) -> tuple[str, ...]:
-    return NUMBER_MONITORS if task.classes is None else CLASS_MONITORS
-
-
-def main_figure(task: TaskSpec) -> str:
-    """The figure that a task is judged by where none is named: accuracy, or R2."""
-    return "r2" if task.classes is None else "accuracy"
+    """What may choose the epoch, see :func:`~tidegate.reporting.task_scores.task_monitors`."""
+    return task_monitors({task.name: task.kind for task in tasks})
 
 
 def validation_score(tasks: Sequence[TaskSpec], monitor: str) -> tuple[str, Score | None]:
@@ -38,8 +29,8 @@ def validation_score(tasks: Sequence[TaskSpec], monitor: str) -> tuple[str, Scor
     if monitor == "mean":
         return monitor, lambda targets, outputs, weights: _mean(scores_by_task(tasks, targets, outputs, weights))
     for place, task in enumerate(tasks):
-        for figure in _figures(task):
-            if monitor == f"{task.name}_{figure}" or (monitor == task.name and figure == main_figure(task)):
+        for figure in TASK_FIGURES[task.kind]:
+            if monitor == f"{task.name}_{figure}" or (monitor == task.name and figure == MAIN_FIGURES[task.kind]):
                 score = partial(_figure, tasks, place, figure)
                 return f"{task.name}_{figure}", None if figure in _BY_NETWORK else score
     raise ValueError(f"monitor={monitor!r} is none of {', '.join(monitors_of(tasks))}")
@@ -57,7 +48,7 @@ def scores_by_task(
         weights: ``[rows]``, or None for ones.
     """
     return {
-        task.name: _figure(tasks, place, main_figure(task), targets, outputs, weights)
+        task.name: _figure(tasks, place, MAIN_FIGURES[task.kind], targets, outputs, weights)
         for place, task in enumerate(tasks)
         if not np.isnan(targets[:, place]).all()
     }

@@ -101,6 +101,29 @@ class NumberFacts(RunFacts):
     predicted: Sequence[float] = ()
 
 
+@dataclass(frozen=True)
+class MultiTaskFacts(RunFacts):
+    """What is known of a run that trained a model of several tasks.
+
+    Attributes:
+        kinds: task -> ``"classification"`` or ``"regression"``.
+        class_counts: of each split the counts of labels, each named with its task, as ``"tone: positive"``.
+        test: ``count``, and under ``tasks`` of each task the result of
+            :func:`tidegate.reporting.metrics.classification_metrics` or
+            :func:`tidegate.reporting.number_metrics.number_metrics` over the texts that have its target.
+        single: task -> the same of a model of this task alone, where there are such.
+        baseline: under ``tasks`` of each task the result of :func:`tidegate.reporting.compare.tfidf_baseline` or
+            :func:`tidegate.reporting.compare.ridge_baseline`.
+        mistakes: task -> its worst mistakes.
+        answers: regression -> ``truth`` and ``predicted``, the right numbers of the test texts and those of the model.
+    """
+
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    single: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    mistakes: Any = field(default_factory=dict)
+    answers: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+
+
 def json_safe(value: Any) -> Any:
     """The value as JSON can hold it: NaN and infinity become null, arrays lists, keys and anything else text."""
     if isinstance(value, bool) or value is None:

@@ -16,7 +16,7 @@ import yaml
 
 import tidegate
 from tidegate.reporting import plots
-from tidegate.reporting.facts import Mistake, NumberFacts, RunFacts, TaggingFacts, json_safe
+from tidegate.reporting.facts import Mistake, MultiTaskFacts, NumberFacts, RunFacts, TaggingFacts, json_safe
 from tidegate.reporting.markup import card as _card
 from tidegate.reporting.markup import cut_text as _cut_text
 from tidegate.reporting.markup import duration as _duration
@@ -31,6 +31,7 @@ from tidegate.reporting.markup import table as _table
 from tidegate.reporting.markup import text as _text
 from tidegate.reporting.markup import tiles as _tiles
 from tidegate.reporting.metrics import accuracy_standard_error, wilson_interval
+from tidegate.reporting.multitask_page import multitask_sections
 from tidegate.reporting.number_page import number_sections
 from tidegate.reporting.tagging_page import tagging_sections
 from tidegate.reporting.target_plots import reliability_diagram
@@ -44,13 +45,10 @@ def render_page(facts: RunFacts) -> str:
         judged = tagging_sections(facts, _notes(facts))
     elif isinstance(facts, NumberFacts):
         judged = number_sections(facts, _notes(facts))
+    elif isinstance(facts, MultiTaskFacts):
+        judged = multitask_sections(facts, _notes(facts), _class_sections)
     else:
-        judged = (
-            _headline(facts),
-            _notes(facts),
-            _section("Test set by class", _by_class(facts), _reliability(facts)),
-            _section("Worst mistakes", _mistakes(facts)),
-        )
+        judged = _class_sections(facts, _notes(facts))
     sections = (
         f'<header><p class="kind">tidegate training report</p><h1>{_text(facts.title)}</h1></header>',
         *judged,
@@ -65,6 +63,16 @@ def render_page(facts: RunFacts) -> str:
     )
     template = string.Template(resources.files("tidegate.reporting").joinpath("page.html").read_text("utf-8"))
     return template.substitute(title=_text(facts.title), body="\n".join(filter(None, sections)))
+
+
+def _class_sections(facts: RunFacts, notes: str) -> tuple[str, ...]:
+    """The parts of a classification's page from its head to the curves."""
+    return (
+        _headline(facts),
+        notes,
+        _section("Test set by class", _by_class(facts), _reliability(facts)),
+        _section("Worst mistakes", _mistakes(facts)),
+    )
 
 
 def _headline(facts: RunFacts) -> str:
