@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ class Batch:
     Attributes:
         values: [N] int64 token ids in the order of ``ragged``, or [N, C] with more numbers a token; N is the sum of the
             lengths.
-        ragged: The layout of the rows.
+        ragged: The layout of the rows; of pairs that of the first texts and then of the second ones, 2B rows.
         targets: [B] what is learned, in the caller's order of rows, or None.
         weights: [B] float32 weight of each row, or None for 1.
         origin: [B] int64 the row of the data set that each row is.
@@ -62,6 +63,7 @@ def make_batch(
     targets: ArrayLike | Tensor | None = None,
     weights: ArrayLike | Tensor | None = None,
     origin: ArrayLike | Tensor | None = None,
+    width: int = 1,
 ) -> Batch:
     """Put the token ids of some examples into one ragged batch.
 
@@ -70,6 +72,7 @@ def make_batch(
         targets: [B] class numbers or values to learn.
         weights: [B] weights of the rows.
         origin: [B] the rows of the data set; None numbers them from 0.
+        width: Texts of an example: of pairs 2, and ``ids`` holds all first ones and then all second ones.
 
     Raises:
         DataError: There are no rows, or targets, weights or origin are not as many as rows.
@@ -79,7 +82,8 @@ def make_batch(
     lengths = torch.tensor([len(row) for row in ids], dtype=torch.int64)
     joined = np.concatenate([np.asarray(row, dtype=np.int64) for row in ids])
     ragged = ragged_from_lengths(lengths)
-    rows = torch.arange(len(ids)) if origin is None else _tensor(origin).to(torch.int64)
+    count = len(ids) // width
+    rows = torch.arange(count) if origin is None else _tensor(origin).to(torch.int64)
     batch = Batch(
         from_batch_major(torch.from_numpy(joined), ragged),
         ragged,
@@ -89,8 +93,8 @@ def make_batch(
     )
     for name in ("targets", "weights", "origin"):
         given = getattr(batch, name)
-        if given is not None and given.shape[:1] != (len(ids),):
-            raise DataError(f"{name} must be one a row: expected {len(ids)}, found shape {tuple(given.shape)}")
+        if given is not None and given.shape[:1] != (count,):
+            raise DataError(f"{name} must be one a row: expected {count}, found shape {tuple(given.shape)}")
     return batch
 
 
@@ -145,3 +149,25 @@ class LengthBucketedSampler:
         return [
             longest_first[start : start + self.batch_size] for start in range(0, len(longest_first), self.batch_size)
         ]
+
+
+def rows_of_rank(
+    rows: NDArray[np.int64], weights: NDArray[Any] | None, rank: int, world: int
+) -> tuple[NDArray[np.int64], NDArray[Any] | None]:
+    """The rows of a batch that one of several processes takes, and their weights.
+
+    Each takes every `world`-th row, so that rows of like length are spread evenly. Sums over the parts are those over
+    the batch: a process for which no row is left takes one of weight 0, since it must take part in the step.
+
+    Args:
+        rows: Those of the batch, by length.
+        weights: Of all examples, or None, which is kept where there is one process.
+        rank: Which process, from 0.
+        world: How many.
+    """
+    if world == 1:
+        return rows, None if weights is None else weights[rows]
+    mine = rows[rank::world]
+    if not len(mine):
+        return rows[-1:], np.zeros(1, dtype=np.float32)
+    return mine, np.ones(len(mine), dtype=np.float32) if weights is None else weights[mine]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tidegate.data.batch import Batch, LengthBucketedSampler
+from tidegate.data.batch import Batch, LengthBucketedSampler, rows_of_rank
 from tidegate.data.token_encoder import EncodedSentences
 from tidegate.kernels.ragged import from_batch_major, ragged_from_lengths
 
@@ -120,14 +121,25 @@ class TaggingBatches:
         random_state: int,
         shuffle: bool,
     ) -> None:
-        self.encoded = encoded
-        self.labels: dict[str, Any] = {"tags": tags, "intents": intents, "weights": weights}
+        self.encoded, self.weights = encoded, weights
+        self.labels: dict[str, Any] = {"tags": tags, "intents": intents}
         self.sampler = LengthBucketedSampler(encoded.lengths, batch_size, random_state=random_state, shuffle=shuffle)
+        self._rank, self._world = 0, 1
+
+    def share(self, rank: int, world: int) -> TaggingBatches:
+        """The part of each batch that one of several processes takes."""
+        part = copy.copy(self)
+        part._rank, part._world = rank, world
+        return part
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def epoch(self, epoch: int) -> Iterator[TaggingBatch]:
         """The batches of one epoch, counted from 0."""
-        for rows in self.sampler.batches(epoch):
-            yield make_tagging_batch(self.encoded, rows, **self.labels)
+        for whole in self.sampler.batches(epoch):
+            rows, weights = rows_of_rank(whole, self.weights, self._rank, self._world)
+            batch = make_tagging_batch(self.encoded, rows, **self.labels)
+            if weights is not None:
+                batch = replace(batch, weights=torch.from_numpy(weights.astype(np.float32)))
+            yield batch

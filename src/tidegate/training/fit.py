@@ -6,12 +6,14 @@ finished epoch ends with the same weights, bit for bit, as one that never stoppe
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import logging
 import signal
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import lightning
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
@@ -28,12 +31,22 @@ from tidegate.training.checkpoints import AtomicCheckpoints, CheckpointFolder
 from tidegate.training.module import DivergenceError, NetworkModule
 from tidegate.training.optimizers import AVERAGE_TRIGGER
 from tidegate.training.precision import PRECISIONS
+from tidegate.training.processes import Processes, make_strategy, shared_source
 from tidegate.training.progress import Progress
 from tidegate.training.records import Record, Recorder
 from tidegate.training.selection import Selection
 from tidegate.training.settings import BatchSource, FitResult, FitSettings, Trainable
 
-__all__ = ["BatchSource", "FitResult", "FitSettings", "Trainable", "fit", "quiet_lightning"]
+__all__ = [
+    "BatchSource",
+    "FitResult",
+    "FitSettings",
+    "Trainable",
+    "fit",
+    "make_average",
+    "make_trainer",
+    "quiet_lightning",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +90,7 @@ def fit(
     """
     fingerprint = {} if fingerprint is None else fingerprint
     folder = None if run_folder is None else CheckpointFolder(run_folder)
-    average = _average(network, settings)
+    average = make_average(network, settings)
     if validation is None and (settings.schedule == "plateau" or settings.optimizer == "asgd"):
         what = "schedule='plateau'" if settings.schedule == "plateau" else "optimizer='asgd'"
         raise ValueError(f"{what} follows a validation metric, and there are no validation data")
@@ -96,12 +109,32 @@ def fit(
     interrupted, divergence = False, ""
     device = torch.device(settings.device)
     if not selection.finished:
+        strategy: DDPStrategy | None = None
+        running: AbstractContextManager[None] = nullcontext()
+        if settings.devices > 1:
+            job = {
+                "network": copy.deepcopy(network).cpu(),
+                "train": train,
+                "validation": validation,
+                "settings": dataclasses.replace(settings, verbose=False),
+                "callbacks": list(callbacks),
+                "folder": folder,
+                "fingerprint": dict(fingerprint),
+                "state": selection.state_dict() if selection.history else None,
+                "resume_from": None if resume_from is None else str(resume_from),
+            }
+            train = shared_source(train, 0, settings.devices)
+            validation = None if validation is None else shared_source(validation, 0, settings.devices)
+            processes = Processes(job, settings.devices, device)
+            strategy, running = make_strategy(0, settings.devices, processes.port, device), processes.running()
         module = NetworkModule(network, train, validation, settings)
         every = [*([] if average is None else [average]), *callbacks, selection]
         if settings.verbose:
             every.append(Progress(settings.max_epochs, lambda: (selection.history[-1], selection.best_epoch)))
-        with quiet_lightning(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            trainer = _trainer(settings, device, every, selection.recorder.loggers, validated=validation is not None)
+        forked = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+        with quiet_lightning(), forked, running:
+            loggers = selection.recorder.loggers
+            trainer = make_trainer(settings, every, loggers, validated=validation is not None, strategy=strategy)
             try:
                 interrupted = _run(trainer, module, resume_from)
             except DivergenceError as error:
@@ -118,27 +151,34 @@ def fit(
     return FitResult(selection.history, selection.best_epoch, interrupted)
 
 
-def _average(network: nn.Module, settings: FitSettings) -> WeightAverage | None:
+def make_average(network: nn.Module, settings: FitSettings) -> WeightAverage | None:
+    """The average of the weights that the settings ask for, or None."""
     if settings.optimizer == "asgd":
         return TriggeredAverage(network, settings.average_trigger or AVERAGE_TRIGGER)
     return None if settings.ema_decay is None else WeightAverage(network, settings.ema_decay)
 
 
-def _trainer(
+def make_trainer(
     settings: FitSettings,
-    device: torch.device,
     callbacks: list[lightning.Callback],
     loggers: list[Logger],
+    *,
     validated: bool,
+    strategy: DDPStrategy | None = None,
 ) -> lightning.Trainer:
+    """Lightning's trainer as a fit needs it: of this process alone, or with a strategy one of several."""
+    device = torch.device(settings.device)
+    one = [device.index or 0] if device.type == "cuda" else 1
     return lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=[device.index or 0] if device.type == "cuda" else 1,
+        devices=one if strategy is None else settings.devices,
+        strategy="auto" if strategy is None else strategy,
         max_epochs=settings.max_epochs,
         accumulate_grad_batches=settings.accumulate,
         precision=PRECISIONS[settings.precision],  # pyright: ignore[reportArgumentType]
         callbacks=callbacks,
-        plugins=[AtomicCheckpoints(), LightningEnvironment()],
+        plugins=[AtomicCheckpoints(), *([LightningEnvironment()] if strategy is None else [])],
+        use_distributed_sampler=False,
         logger=loggers or False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -136,20 +136,22 @@ class NetworkModule(lightning.LightningModule):
         stream = f"step-{self.global_rank}" if self.global_rank else "step"
         _seed(self.device, derive_seed(self.settings.random_state, stream, self.current_epoch, batch_idx))
         total, count = cast(Trainable, self.network).loss(batch)
-        if not bool(torch.isfinite(total)):
-            raise DivergenceError(self._divergence(total, batch, batch_idx))
         sums = torch.stack([total.detach(), count])
+        if self.trainer.world_size > 1:
+            sums = cast(Tensor, self.trainer.strategy.reduce(sums, reduce_op="sum"))  # so that all stop where one must
+        if not bool(torch.isfinite(sums[0])):
+            raise DivergenceError(self._divergence(sums[0], batch, batch_idx))
         self.train_sums = sums if self.train_sums is None else self.train_sums + sums
         self.tokens += batch.num_values
         if self.exact:
-            self._pending = count if self._pending is None else self._pending + count
+            self._pending = sums[1] if self._pending is None else self._pending + sums[1]
             return total
         return total / count.clamp(min=torch.finfo(total.dtype).tiny)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Divide accumulated gradients, once unscaled, by what they weigh; add the gradients of the penalties."""
         if self.exact and self._pending is not None:
-            weight = cast(Tensor, self.trainer.strategy.reduce(self._pending.clone(), reduce_op="sum"))
+            weight = self._pending
             # Lightning divides each loss by the batches of a step, and DDP the gradients by the processes.
             parts = self.settings.accumulate * self.trainer.world_size
             scale = parts / weight.clamp(min=torch.finfo(weight.dtype).tiny)
@@ -207,9 +209,10 @@ class NetworkModule(lightning.LightningModule):
         """What the history says of the epoch that was just finished."""
         if self.validation_source is None:
             self.train_seconds = time.perf_counter() - self.epoch_started
-        train_loss = math.nan if self.train_sums is None else self._quotient(self.train_sums)
+        train_loss = math.nan if self.train_sums is None else _ratio(self.train_sums)
         measured = {name: self._quotient(sums) for name, sums in self.validation_sums.items()} | self.validation_score
-        tokens = cast(Tensor, self.trainer.strategy.reduce(torch.tensor(float(self.tokens)), reduce_op="sum"))
+        tokens = torch.tensor(float(self.tokens), device=self.device)
+        tokens = cast(Tensor, self.trainer.strategy.reduce(tokens, reduce_op="sum"))
         return {
             "epoch": self.current_epoch + 1,
             "train_loss": train_loss,
@@ -232,11 +235,10 @@ class NetworkModule(lightning.LightningModule):
         return score(np.concatenate(targets), np.concatenate(outputs), weighted)
 
     def _quotient(self, sums: Tensor) -> float:
-        total, count = cast(Tensor, self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")).tolist()
-        return total / count if count else math.nan
+        return _ratio(cast(Tensor, self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")))
 
     def _divergence(self, total: Tensor, batch: Batch, batch_idx: int) -> str:
-        rows = batch.origin.tolist()
+        rows = batch.origin.tolist()  # of several processes those of this one
         listed = ", ".join(map(str, rows[:8])) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")
         # Gradients are those of the step before, after clipping: this batch's own are not finite either.
         norms = {name: p.grad.norm().item() for name, p in self.network.named_parameters() if p.grad is not None}
@@ -265,6 +267,11 @@ def penalized_parameters(network: nn.Module, which: str) -> list[nn.Parameter]:
         return [parameter for _, parameter in named]
     part = {"embedding": "embedding.", "recurrent": "encoder.", "head": "head."}.get(which, "")
     return [parameter for name, parameter in named if parameter.dim() > 1 and name.startswith(part)]
+
+
+def _ratio(sums: Tensor) -> float:
+    total, count = sums.tolist()
+    return total / count if count else math.nan
 
 
 def _seed(device: torch.device, seed: int) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from tidegate.data.batch import Batch, LengthBucketedSampler, make_batch
+from tidegate.data.batch import Batch, LengthBucketedSampler, make_batch, rows_of_rank
 from tidegate.data.seeds import derive_seed
 from tidegate.errors import nearest
 
@@ -16,10 +17,10 @@ TASK_SAMPLINGS = ("joint", "proportional", "square-root", "uniform", "temperatur
 
 
 def sampling_shares(counts: Sequence[int], sampling: str, temperature: float | None = None) -> np.ndarray:
-    """The share of the batches that each task has, ``[T]``, which sums to 1.
+    """The share of the batches that each task has, ``[T]``, which sums to 1; a task without targets has none.
 
     Args:
-        counts: Targets of each task.
+        counts: Targets of each task, of which one at least has some.
         sampling: ``"proportional"`` to the counts (temperature 1), to their ``"square-root"`` (temperature 2),
             ``"uniform"`` (an infinite one), or by ``"temperature"``.
         temperature: tau of ``count ** (1 / tau)``, at least 1 (Arivazhagan et al. 2019; Raffel et al. 2020).
@@ -40,20 +41,22 @@ def sampling_shares(counts: Sequence[int], sampling: str, temperature: float | N
     if temperature is not None and not temperature >= 1:
         raise ValueError(f"sampling_temperature must be at least 1; found {temperature!r}")
     power = {"proportional": 1.0, "square-root": 0.5, "uniform": 0.0}.get(sampling, 1.0 / (temperature or 1.0))
-    sizes = np.asarray(counts, dtype=np.float64) ** power
+    numbers = np.asarray(counts, dtype=np.float64)
+    sizes = np.where(numbers > 0, numbers**power, 0.0)
     return sizes / sizes.sum()
 
 
 def apportion(shares: np.ndarray, total: int) -> np.ndarray:
-    """Whole numbers in the shares given, which sum to `total` and are at least 1, by largest remainders.
+    """Whole numbers in the shares given, which sum to `total`, by largest remainders; where there is a share at least 1.
 
     Raises:
         ValueError: `total` is less than there are shares.
     """
-    if total < len(shares):
-        raise ValueError(f"{total} batches cannot hold {len(shares)} tasks")
+    least = (shares > 0).astype(np.int64)
+    if total < least.sum():
+        raise ValueError(f"{total} batches cannot hold {least.sum()} tasks")
     wanted = shares * total
-    numbers = np.maximum(np.floor(wanted).astype(np.int64), 1)
+    numbers = np.maximum(np.floor(wanted).astype(np.int64), least)
     while numbers.sum() < total:
         numbers[np.argmax(wanted - numbers)] += 1
     while numbers.sum() > total:
@@ -72,7 +75,7 @@ class TaskBatches:
 
     Args:
         ids: One int64 vector a row.
-        targets: ``[rows, T]`` with NaN where a row has none; each task has some.
+        targets: ``[rows, T]`` with NaN where a row has none.
         weights: ``[rows]`` or None.
         sampling, temperature: As of :func:`sampling_shares`, ``"joint"`` excepted.
         batch_size: Rows of a batch.
@@ -107,6 +110,13 @@ class TaskBatches:
             for task, rows in enumerate(self.rows)
         ]
         self.counts = apportion(self.shares, sum(len(sampler) for sampler in self.samplers))
+        self._rank, self._world = 0, 1
+
+    def share(self, rank: int, world: int) -> TaskBatches:
+        """The part of each batch that one of several processes takes."""
+        part = copy.copy(self)
+        part._rank, part._world = rank, world
+        return part
 
     def __len__(self) -> int:
         return int(self.counts.sum())
@@ -117,8 +127,8 @@ class TaskBatches:
         order = generator.permutation(np.repeat(np.arange(len(self.counts)), self.counts))
         streams = [self._stream(task, epoch * int(count)) for task, count in enumerate(self.counts)]
         for task in order.tolist():
-            rows, number = next(streams[task])
-            weights = None if self.weights is None else self.weights[rows]
+            batch, number = next(streams[task])
+            rows, weights = rows_of_rank(batch, self.weights, self._rank, self._world)
             ids = [self.ids[row] if self.augment is None else self.augment(int(row), number) for row in rows]
             if self.expand is not None:
                 ids = [self.expand(row) for row in ids]

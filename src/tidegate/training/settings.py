@@ -14,6 +14,7 @@ from tidegate.errors import nearest
 from tidegate.reporting.scores import sign_of
 from tidegate.training.optimizers import check_optimizer
 from tidegate.training.precision import describe_precision
+from tidegate.training.processes import check_devices
 from tidegate.training.schedules import check_schedule
 
 __all__ = ["FROZEN", "PENALIZED", "BatchSource", "FitResult", "FitSettings", "Score", "Trainable"]
@@ -78,6 +79,7 @@ class FitSettings:
         layer_rate_decay: What the learning rate is multiplied by from each part to the one below it.
         score: What measures `monitor` from all validation rows at once, where the network does not measure it row by
             row; the network then has ``judge(batch)``, which gives what ``measure`` gives and the outputs ``[B, ...]``.
+        devices: Processes that train side by side, each on a part of every batch: on one CPU, or on a GPU each.
     """
 
     learning_rate: float
@@ -111,9 +113,11 @@ class FitSettings:
     unfreeze_every: int | None = None
     layer_rate_decay: float = 1.0
     score: Score | None = None
+    devices: int = 1
 
     def __post_init__(self) -> None:
         describe_precision(self.precision, self.device)
+        check_devices(self.devices, self.device)
         check_optimizer(self)
         check_schedule(self)
         if self.penalized not in PENALIZED:
