@@ -29,6 +29,7 @@ from tidegate.estimators.multitask_scores import monitors_of, scores_by_task, sp
 from tidegate.estimators.neural import FitPlan
 from tidegate.estimators.text_classifier import TextClassifier
 from tidegate.estimators.text_network import NETWORK, Rows, TextNetworkEstimator
+from tidegate.estimators.warm_start import goes_on
 from tidegate.estimators.word_reading import CHARACTERS, fields_to_dict, network_arguments, split_fields
 from tidegate.heads.multitask import MultiTaskNetwork, TaskHead
 from tidegate.heads.regress import REGRESSION_LOSSES
@@ -192,11 +193,10 @@ class MultiTaskTextModel(TextNetworkEstimator):
         **options: Any,
     ) -> None:
         texts, columns, weights = check_rows(X, y, sample_weight)
-        kinds = check_task_kinds(self.tasks, columns)
-        tasks = make_tasks(kinds, columns)
+        tasks = self._tasks_in(columns)
         targets = number_targets(tasks, columns)
         self._specs = tasks
-        plan = self._settle(tasks, where)
+        plan = self._plan_of(tasks, where)
         held = None if validation_data is None else self._held(validation_data, tasks)
         if look is not None:
             options["instead"] = lambda network, batches: look(plan, network, batches)
@@ -211,7 +211,19 @@ class MultiTaskTextModel(TextNetworkEstimator):
             **options,
         )
 
-    def _settle(self, tasks: Sequence[TaskSpec], where: Mapping[str, Any]) -> FitPlan:
+    def _tasks_in(self, columns: Mapping[str, Sequence[Any]]) -> list[TaskSpec]:
+        """The tasks of y; those of the last fit, of which y may have some alone, where `fit` goes on from it."""
+        if not goes_on(self):
+            return make_tasks(check_task_kinds(self.tasks, columns), columns)
+        names = [task.name for task in self.tasks_]
+        if new := [name for name in columns if name not in names]:
+            raise DataError(
+                f"warm_start=True goes on with the tasks of the last fit ({', '.join(names)}), and y has {new[0]!r}; "
+                "leave it out, or fit a new estimator on all of them"
+            )
+        return self.tasks_
+
+    def _plan_of(self, tasks: Sequence[TaskSpec], where: Mapping[str, Any]) -> FitPlan:
         """Check the arguments; the plan, with the metric that `monitor` stands for."""
         plan = self._plan(**where)
         check_choice("regression_loss", self.regression_loss, REGRESSION_LOSSES)
@@ -328,7 +340,9 @@ class MultiTaskTextModel(TextNetworkEstimator):
         for place, task in enumerate(tasks):
             weight = float(given.get(task.name, 1.0))
             known = targets[~np.isnan(targets[:, place]), place]
-            spread = {} if task.classes is not None else {"mean": float(known.mean()), "scale": float(known.std())}
+            # Where a bundle is loaded, or a fit goes on, the weights bring mean and scale.
+            given_spread = task.classes is None and len(known) > 0
+            spread = {"mean": float(known.mean()), "scale": float(known.std())} if given_spread else {}
             heads.append(TaskHead(task.name, task.num_classes, weight, **spread))
         return heads
 
@@ -354,7 +368,10 @@ class MultiTaskTextModel(TextNetworkEstimator):
             own = np.array([next(labels) for _ in range(task["outputs"])])
             self.tasks_.append(TaskSpec(task["name"], own if task["kind"] == "classification" else None))
         self.n_truncated_ = bundle.metrics["n_truncated"]
-        size, heads = bundle.weights["embedding.weight"].shape[1], self._heads(self.tasks_, np.zeros((1, len(tasks))))
+        size, heads = (
+            bundle.weights["embedding.weight"].shape[1],
+            self._heads(self.tasks_, np.full((1, len(tasks)), np.nan)),
+        )
         return self._build(self.encoder_.num_tokens, heads, size, **network_arguments(self._fields))
 
     def _build(self, num_tokens: int, heads: Sequence[TaskHead], embedding_size: int, **words: int) -> MultiTaskNetwork:
