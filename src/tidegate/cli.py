@@ -89,6 +89,12 @@ def train(
         bool, typer.Option("--find-lr", help="Look for a learning rate first, and take it; its plot is in the report.")
     ] = False,
     members: Annotated[int, typer.Option(help="Models from seeds of their own, averaged, in one file.")] = 1,
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes that train side by side, on a GPU each or on the cores.", show_default=False
+        ),
+    ] = None,
     log: Annotated[
         list[str] | None,
         typer.Option("--log", metavar="NAME", help="Record the epochs in tensorboard or mlflow too; may be repeated."),
@@ -106,7 +112,8 @@ def train(
         from tidegate.config import load_recipe
 
         logged = [f"output.log=[{', '.join(log)}]"] if log else []
-        loaded = load_recipe(recipe, overrides=[*(set_ or []), *logged], data_dir=data_dir)
+        shared = [] if devices is None else [f"training.devices={devices}"]
+        loaded = load_recipe(recipe, overrides=[*(set_ or []), *logged, *shared], data_dir=data_dir)
         run = jobs.train(
             loaded,
             out=out,
@@ -327,4 +334,6 @@ def main() -> None:
     # for. Shorter spinning measured the same on a quiet one. Only a process of our own is told so, before torch loads.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    # Of several processes that train, torch warns that it looks for parameters which rest: they may, in other epochs.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     app(prog_name="tidegate")

@@ -52,6 +52,7 @@ class ContextualTraining(TypedDict, total=False):
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
     random_state: Annotated[int, Field(ge=0, lt=2**32)] | None
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
+    devices: Count
     verbose: bool | None
 
 

@@ -105,6 +105,7 @@ class TaggingTraining(TypedDict, total=False):
     precision: Literal["float32", "bfloat16", "float16"]
     random_state: Annotated[int, Field(ge=0, lt=2**32)] | None
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
+    devices: Count
     verbose: bool | None
 
 

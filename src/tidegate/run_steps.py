@@ -103,17 +103,21 @@ def resolved_recipe(recipe: Recipe, model: Any) -> str:
 
 
 def check_device(recipe: Recipe, arguments: dict[str, Any]) -> None:
-    """Refuse a device that is not here.
+    """Refuse a device that is not here, or more of them than there are.
 
     Raises:
         RecipeError: It is not.
     """
     from tidegate.estimators.base import resolve_device
+    from tidegate.training.processes import check_devices
 
+    key = "device"
     try:
-        resolve_device(arguments.get("device", "auto"))
+        device = resolve_device(arguments.get("device", "auto"))
+        key = "devices"
+        check_devices(arguments.get("devices", 1), device)
     except ValueError as error:
-        raise RecipeError(f"{recipe.document.place(('training', 'device'))}: training.device: {error}") from None
+        raise RecipeError(f"{recipe.document.place(('training', key))}: training.{key}: {error}") from None
 
 
 def check_craft(recipe: Recipe, *, members: int, find_rate: bool, resume: bool) -> None:

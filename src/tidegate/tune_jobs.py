@@ -124,6 +124,11 @@ def tune(
     if recipe.sections.task != "text-classification":
         raise RecipeError(f"{recipe.path}: tune searches recipes of the task text-classification; found another one.")
     space = parse_space(search, load)
+    if recipe.arguments.get("devices", 1) != 1 or any(item.key == "training.devices" for item in space):
+        raise RecipeError(
+            f"{recipe.path}: tune trains each trial in one process, so that it can be ended early; leave out "
+            "training.devices, and run several searches on one --storage instead."
+        )
     try:
         drawn = make_sampler(sampler, lambda: {item.key: item.grid() for item in space}, seed)
     except ValueError as error:

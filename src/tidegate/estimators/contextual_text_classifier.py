@@ -71,6 +71,7 @@ class ContextualTextClassifier(ClassifierMixin, NeuralEstimator):
         ema_decay: Decay a step of a moving average of the weights, or None.
         random_state: An int, a ``numpy.random.RandomState``, or None for a new seed.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        devices: Processes that train side by side, each on a part of every batch.
         verbose: Whether progress is shown on standard error; None shows it on a terminal.
 
     Attributes:
@@ -113,6 +114,7 @@ class ContextualTextClassifier(ClassifierMixin, NeuralEstimator):
         ema_decay: float | None = None,
         random_state: Any = None,
         device: str = "auto",
+        devices: int = 1,
         verbose: bool | None = None,
     ) -> None:
         self.encoder = encoder
@@ -139,6 +141,7 @@ class ContextualTextClassifier(ClassifierMixin, NeuralEstimator):
         self.ema_decay = ema_decay
         self.random_state = random_state
         self.device = device
+        self.devices = devices
         self.verbose = verbose
 
     # The states have the encoder's size; `check_training_arguments` asks.

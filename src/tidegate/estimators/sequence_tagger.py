@@ -126,6 +126,7 @@ class SequenceTagger(TagPredictions):
         precision: ``"float32"``, ``"bfloat16"``, or on a GPU ``"float16"``.
         random_state: Seed of every draw; None draws one.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        devices: Processes that train side by side, each on a part of every batch.
         verbose: Whether to show progress; None does so on a terminal.
 
     Attributes:
@@ -198,6 +199,7 @@ class SequenceTagger(TagPredictions):
         precision: str = "float32",
         random_state: Any = None,
         device: str = "auto",
+        devices: int = 1,
         verbose: bool | None = None,
     ) -> None:
         self.tokenizer = tokenizer
@@ -248,6 +250,7 @@ class SequenceTagger(TagPredictions):
         self.precision = precision
         self.random_state = random_state
         self.device = device
+        self.devices = devices
         self.verbose = verbose
 
     def fit(

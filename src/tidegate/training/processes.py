@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.environments import ClusterEnvironment
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
 from tidegate.errors import TidegateError
@@ -202,6 +202,7 @@ class Processes:
         command += [str(self.world), str(self.port)]
         paths = os.pathsep.join(path for path in sys.path if path)
         environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": str(self._threads)}
+        environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         with open(self._words(rank), "wb") as words:
             # Standard input is the line by which a process sees that this one is gone.
             return subprocess.Popen(
