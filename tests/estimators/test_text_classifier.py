@@ -130,6 +130,7 @@ def test_every_argument_is_used(tmp_path: Path) -> None:
     # These do not act on two epochs of this data; test_fit and the tests below hold them.
     elsewhere = ARGUMENTS_OF_TRAINING | {"patience", "monitor", "device", "verbose", "tune_vectors_after"}
     elsewhere |= {"char_encoder", "char_embedding_size", "char_hidden_size"}  # test_text_classifier_characters
+    elsewhere |= {"warm_start"}  # test_warm_start
     assert set(changes) | elsewhere == set(make().get_params())
     for name, value in changes.items():
         assert not np.array_equal(reference, outcome(**{name: value})), name
@@ -427,8 +428,8 @@ def test_bundles_that_do_not_fit_are_refused(fitted: TextClassifier, tmp_path: P
 
 
 def test_a_frame_of_several_columns_is_refused() -> None:
-    frame = pd.DataFrame({"text": X, "more": X})
-    with pytest.raises(DataError, match=r"one column of texts; found an array of shape \(80, 2\)"):
+    frame = pd.DataFrame({"text": X, "more": X, "most": X})
+    with pytest.raises(DataError, match=r"one column of texts, or two of pairs; found an array of shape \(80, 3\)"):
         make().fit(frame, Y)
 
 

@@ -102,7 +102,7 @@ def test_pretraining_moves_the_encoder_and_resumes_as_it_was(tmp_path: Path) -> 
         make(**{**still, "pretrain_epochs": 1}).fit(X, Y).network_.embedding.weight.detach(),
     )
     whole = make(**options).fit(X, Y, run_folder=tmp_path / "whole")
-    assert {path.name for path in (tmp_path / "whole").iterdir()} == {"pretrain", "adapt", "checkpoints"}
+    assert {path.name for path in (tmp_path / "whole").iterdir()} == {"pretrain", "adapt", "checkpoints", "epochs.csv"}
     make(**{**options, "max_epochs": 1}).fit(X, Y, run_folder=tmp_path / "broken")
     resumed = make(**options).fit(X, Y, run_folder=tmp_path / "broken", resume=True)
     np.testing.assert_array_equal(resumed.predict_proba(X), whole.predict_proba(X))

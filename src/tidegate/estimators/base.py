@@ -36,8 +36,12 @@ __all__ = [
 ]
 
 
-def check_texts(X: Any) -> list[str]:
+def check_texts(X: Any, *, pairs: bool = False) -> list[Any]:
     """Texts as a list, from a list, a Series, an array of one dimension, or one column of two.
+
+    Args:
+        X: The texts.
+        pairs: Whether rows may be pairs of texts, in lists or in two columns; they become tuples.
 
     Raises:
         DataError: X has another shape, or holds something that is not text; the message names the row.
@@ -51,11 +55,27 @@ def check_texts(X: Any) -> list[str]:
     if isinstance(X, np.ndarray):
         if X.ndim == 2 and X.shape[1] == 1:
             X = X[:, 0]
-        if X.ndim != 1:
-            raise DataError(f"X must be one column of texts; found an array of shape {X.shape}")
+        if X.ndim != 1 and not (X.ndim == 2 and X.shape[1] == 2):
+            two = ", or two of pairs" if pairs else ""
+            raise DataError(f"X must be one column of texts{two}; found an array of shape {X.shape}")
         X = X.tolist()
     texts = list(X)
+    width = 1
     for row, text in enumerate(texts):
+        if isinstance(text, (list, tuple, np.ndarray)) and len(text) == 2 and all(isinstance(item, str) for item in text):
+            if not pairs:
+                raise DataError(
+                    f"row {row} of X is a pair of texts, and this estimator reads one text a row; TextClassifier and "
+                    "TextRegressor read pairs"
+                )
+            if row and width == 1:
+                raise DataError(f"row {row} of X is a pair of texts, and the rows before are single texts")
+            texts[row], width = (str(text[0]), str(text[1])), 2
+            continue
+        if width == 2:
+            raise DataError(
+                f"row {row} of X is no pair of texts: expected two of type str, as the rows before, found {text!r:.60}"
+            )
         if isinstance(text, (list, tuple, np.ndarray)) and len(text) == 1:
             text = texts[row] = text[0]
         if not isinstance(text, str):
@@ -117,8 +137,13 @@ def check_sample_weight(sample_weight: Any, num_rows: int) -> np.ndarray | None:
 
 
 def check_data(
-    X: Any, y: Any, sample_weight: Any, check: Callable[[Any, int], np.ndarray] = check_labels
-) -> tuple[list[str], np.ndarray, np.ndarray | None]:
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    check: Callable[[Any, int], np.ndarray] = check_labels,
+    *,
+    pairs: bool = False,
+) -> tuple[list[Any], np.ndarray, np.ndarray | None]:
     """Texts, labels and weights to learn from; rows of weight 0 are left out.
 
     Args:
@@ -126,11 +151,12 @@ def check_data(
         y: What is to be learned of each.
         sample_weight: The weight of each, or None.
         check: From y and the number of rows to an array of rows.
+        pairs: Whether rows of X may be pairs of texts.
 
     Raises:
         DataError: There are no texts, or X, y or sample_weight cannot be used; the message says where.
     """
-    texts = check_texts(X)
+    texts = check_texts(X, pairs=pairs)
     if not texts:
         raise DataError("X is empty: fitting needs at least two texts")
     labels, weights = check(y, len(texts)), check_sample_weight(sample_weight, len(texts))
@@ -141,14 +167,14 @@ def check_data(
 
 
 def check_validation(
-    validation_data: tuple[Any, ...], classes: np.ndarray
+    validation_data: tuple[Any, ...], classes: np.ndarray, *, pairs: bool = False
 ) -> tuple[list[str], np.ndarray, np.ndarray | None]:
     """Texts, class indices and weights of ``(X, y)`` or ``(X, y, sample_weight)``.
 
     Raises:
         DataError: It has another form, cannot be used, or has a label that is not one of `classes`.
     """
-    texts, labels, weights = check_data(*validation_parts(validation_data))
+    texts, labels, weights = check_data(*validation_parts(validation_data), pairs=pairs)
     unseen = np.setdiff1d(labels, classes) if labels.dtype.kind == classes.dtype.kind else np.unique(labels)
     if len(unseen):
         raise DataError(

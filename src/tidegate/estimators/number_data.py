@@ -78,7 +78,7 @@ def number_validation(
     Raises:
         DataError: It has another form, cannot be used, or has a rating that is not one of `levels`.
     """
-    texts, numbers, weights = check_data(*validation_parts(validation_data), check_numbers)
+    texts, numbers, weights = check_data(*validation_parts(validation_data), check_numbers, pairs=True)
     if levels is not None and len(unseen := np.setdiff1d(numbers, levels)):
         raise DataError(
             f"validation_data has ratings that the training data has not: {unseen[:5].tolist()}; "

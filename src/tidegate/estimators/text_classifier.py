@@ -23,7 +23,7 @@ from tidegate.estimators.base import (
 from tidegate.estimators.neural import FitPlan
 from tidegate.estimators.text_network import NETWORK, Rows, TextNetworkEstimator
 from tidegate.estimators.warm_start import known_values
-from tidegate.estimators.word_reading import CHARACTERS, fields_to_dict, network_arguments, split_fields
+from tidegate.estimators.word_reading import CHARACTERS
 from tidegate.heads.classify import SequenceClassifier
 from tidegate.heads.sequence import SequenceNetwork
 
@@ -301,7 +301,7 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
     def _learn(
         self, plan: FitPlan, X: Any, y: Any, sample_weight: Any, validation_data: tuple[Any, ...] | None, **options: Any
     ) -> None:
-        texts, labels, weights = check_data(X, y, sample_weight)
+        texts, labels, weights = check_data(X, y, sample_weight, pairs=True)
         classes = known_values(self, "classes_", np.unique(labels), "classes")
         targets = np.searchsorted(classes, labels)
         if len(classes) < 2:
@@ -313,7 +313,7 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
         self._fit_rows(
             plan,
             Rows(texts, targets, weights),
-            None if validation_data is None else Rows(*check_validation(validation_data, classes)),
+            None if validation_data is None else Rows(*check_validation(validation_data, classes, pairs=True)),
             split=lambda seed: stratified_split(targets, self.validation_fraction, seed),
             build=lambda num_tokens, size, **words: self._build(num_tokens, len(classes), size, **words),
             fitted={"classes_": classes},
@@ -334,11 +334,11 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
             DataError: X is not a column of texts.
         """
         check_is_fitted(self)
-        return self._predict_texts(check_texts(X), (len(self.classes_),))
+        return self._predict_texts(check_texts(X, pairs=True), (len(self.classes_),))
 
     def predict_counted(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """What `predict_proba` gives, and the number of tokens of each text before any cut, ``[rows]``."""
-        encoded, forms = self._encode_texts(check_texts(X))
+        encoded, forms = self._encode_texts(check_texts(X, pairs=True))
         return self._predict_ids(encoded.ids, (len(self.classes_),), forms), encoded.lengths
 
     def predict_encoded(self, ids: Sequence[np.ndarray]) -> np.ndarray:
@@ -354,13 +354,13 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
 
     def _describe(self) -> dict[str, Any]:
         return {
-            "tokenizer": {**self.encoder_.to_dict(), **fields_to_dict(self._fields)},
+            "tokenizer": self._reading_state(),
             "labels": self.classes_.tolist(),
             "metrics": {"n_truncated": self.n_truncated_},
         }
 
     def _restore(self, bundle: Bundle) -> nn.Module:
-        self.encoder_, self._fields = split_fields(bundle.tokenizer)
+        words = self._restore_reading(bundle.tokenizer)
         self.classes_ = np.array(bundle.labels)
         self.n_truncated_ = bundle.metrics["n_truncated"]
         embedding_size = bundle.weights["embedding.weight"].shape[1]

@@ -100,7 +100,7 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
         started = time.perf_counter()
         held: tuple[Any, ...] | None = validation_data
         if held is None and member.validation_fraction > 0:
-            texts, labels, weights = check_data(X, y, sample_weight)
+            texts, labels, weights = check_data(X, y, sample_weight, pairs=True)
             targets = np.unique(labels, return_inverse=True)[1]
             rows, places = stratified_split(targets, member.validation_fraction, derive_seed(random_state, "split"))
             if len(places):
@@ -138,7 +138,7 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
             DataError: X is not a column of texts.
         """
         check_is_fitted(self)
-        texts = check_texts(X)
+        texts = check_texts(X, pairs=True)
         return np.mean([model.predict_proba(texts) for model in self.members_], axis=0)
 
     def predict(self, X: Any) -> np.ndarray:
@@ -159,7 +159,7 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
         Raises:
             DataError: X is not a column of texts, or is empty.
         """
-        texts = check_texts(X)
+        texts = check_texts(X, pairs=True)
         if not texts:
             raise DataError("X is empty: a student needs texts to learn from")
         told = self.predict_proba(texts)

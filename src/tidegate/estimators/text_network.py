@@ -19,25 +19,30 @@ from torch import Tensor
 from tidegate.data.augment import Augmentation, Augmenter, read_synonyms
 from tidegate.data.batch import make_batch
 from tidegate.data.encoder import Encoded, TextEncoder
+from tidegate.data.pairs import flatten
 from tidegate.data.seeds import derive_seed
 from tidegate.data.word_forms import WordFields, WordForms
 from tidegate.deploy.bundle import Bundle
+from tidegate.errors import DataError
 from tidegate.estimators.base import check_choice, check_vector_arguments, data_digest, resolve_seed
 from tidegate.estimators.neural import TEXT, FitPlan, NeuralEstimator, seeded
+from tidegate.estimators.pretraining import pretrain_encoder
 from tidegate.estimators.transfer import start_from_bundle
 from tidegate.estimators.warm_start import check_goes_on, goes_on, kept_arguments, take_over
 from tidegate.estimators.word_reading import (
     check_character_arguments,
     encode_with,
+    fields_to_dict,
     learn_word_fields,
     network_arguments,
+    split_fields,
 )
 from tidegate.features.cooccurrence import cooccurrence_vectors
 from tidegate.features.neighbours import nearest_tokens
 from tidegate.features.vectors import token_vectors
 from tidegate.heads.language import LanguageModel
 from tidegate.heads.sequence import SequenceNetwork
-from tidegate.training.batches import EncodedBatches, batches_within
+from tidegate.training.batches import EncodedBatches, batches_within, lengths_of_rows, places_of_rows
 
 if TYPE_CHECKING:
     from lightning import Callback
@@ -65,15 +70,16 @@ NETWORK = (
 EMBEDDING_INITS = ("normal", "cooccurrence")
 _EMBEDDING_SIZE = 128
 _log = logging.getLogger(__name__)
+_ROWS_OF = {1: "one text a row", 2: "pairs of texts"}
 # Together these keep a prediction batch within some tens of megabytes.
 _PREDICT_ROWS, _PREDICT_TOKENS = 256, 16384
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Texts, what is to be learned of each, ``[rows, ...]``, and the weight of each, or None."""
+    """Texts or pairs of them, what is to be learned of each, ``[rows, ...]``, and the weight of each, or None."""
 
-    texts: list[str]
+    texts: list[Any]
     targets: np.ndarray
     weights: np.ndarray | None
 
@@ -97,6 +103,7 @@ class TextNetworkEstimator(NeuralEstimator):
     warm_start: bool
     _token_lengths: dict[str, np.ndarray]
     _fields: WordFields | None = None
+    _width: int = 1
     _fitted_with: dict[str, Any]
 
     def _fit_rows(
@@ -151,34 +158,44 @@ class TextNetworkEstimator(NeuralEstimator):
 
         started = time.perf_counter()
         learned = rows.take(train)
+        texts, width = flatten(learned.texts)
+        held_texts, held_width = flatten(held.texts) if held is not None else ([], width)
+        if held_width != width:
+            raise DataError(f"X has {_ROWS_OF[width]} and validation_data {_ROWS_OF[held_width]}; both must have the same")
         warm = goes_on(self)
         if warm:
-            check_goes_on(self, self._fitted_with, fitted, resume=plan.resume, unlabelled=unlabelled)
-        encoder, encoded, extra = self._encode(learned.texts, unlabelled)
+            told = {**fitted, "_width": width}
+            check_goes_on(self, self._fitted_with, told, resume=plan.resume, unlabelled=unlabelled)
+        encoder, encoded, extra = self._encode(texts, unlabelled)
         lengths = {"train": encoded.lengths}
         batching: dict[str, Any] = {"batch_size": self.batch_size, "random_state": random_state}
+        if width > 1:
+            batching["width"] = width
         weights = learned.weights
         if factors is not None:
             weights = factors[train] * (1.0 if weights is None else weights)
-        fields, forms, ids = learn_word_fields(self, encoder, learned.texts, self._fields if warm else None)
+        fields, forms, ids = learn_word_fields(self, encoder, texts, self._fields if warm else None)
         if forms is not None:
             batching["expand"] = forms.rows
         held_batches = None
         if held is not None:
-            others = encoder.encode(held.texts, unknown=None if forms is None else forms.number)
+            others = encoder.encode(held_texts, unknown=None if forms is None else forms.number)
             if given:
                 lengths["validation"] = others.lengths
             else:
-                lengths["train"] = np.empty(len(rows.texts), dtype=np.int64)
-                lengths["train"][train], lengths["train"][places] = encoded.lengths, others.lengths
+                both = np.empty((width, len(rows.texts)), dtype=np.int64)
+                both[:, train], both[:, places] = encoded.lengths.reshape(width, -1), others.lengths.reshape(width, -1)
+                lengths["train"] = both.reshape(-1)
             held_batches = EncodedBatches(others.ids, held.targets, held.weights, shuffle=False, **batching)
-        network = self._start(plan, encoder, encoded, functools.partial(build, **network_arguments(fields)))
+        network = self._start(plan, encoder, encoded, functools.partial(build, **_reading(fields, width)))
         known = self.vectors is not None or self.init_from is not None
         vectors = network.embedding.weight.detach().cpu().numpy() if known else None
-        augment = self._augmenter(augmentation, encoder, encoded, learned.texts, vectors, random_state, forms)
+        augment = self._augmenter(augmentation, encoder, encoded, texts, vectors, random_state, forms)
         batches = self._training_batches(ids or encoded.ids, learned.targets, weights, augment=augment, **batching)
-        parts: list[tuple[Sequence[str], np.ndarray, np.ndarray | None]] = [(rows.texts, rows.targets, rows.weights)]
-        parts.append(((), np.empty(0), None) if held is None else (held.texts, held.targets, held.weights))
+        parts: list[tuple[Sequence[str], np.ndarray, np.ndarray | None]] = [
+            (flatten(rows.texts)[0], rows.targets, rows.weights),
+            ((), np.empty(0), None) if held is None else (held_texts, held.targets, held.weights),
+        ]
         if unlabelled:
             parts.append((unlabelled, np.empty(0), None))
         if instead is not None:
@@ -202,6 +219,7 @@ class TextNetworkEstimator(NeuralEstimator):
                 "n_truncated_": encoded.truncated,
                 "_token_lengths": lengths,
                 "_fields": fields,
+                "_width": width,
                 "_fitted_with": kept_arguments(self),
             },
             callbacks=callbacks,
@@ -236,7 +254,10 @@ class TextNetworkEstimator(NeuralEstimator):
         """Texts as the fitted network reads them: their ids, and what more there is of each word, or None."""
         check_is_fitted(self)
         forms = None if self._fields is None else WordForms(self._fields)
-        return encode_with(self.encoder_, texts, forms), forms
+        flat, width = flatten(texts)
+        if width != self._width and flat:
+            raise DataError(f"the model reads {_ROWS_OF[self._width]}, and X has {_ROWS_OF[width]}")
+        return encode_with(self.encoder_, flat, forms), forms
 
     def _predict_ids(
         self,
@@ -248,12 +269,13 @@ class TextNetworkEstimator(NeuralEstimator):
         """What the network decodes of encoded texts, ``[rows, *width]`` float32; `decode` stands in for its head's."""
         network, device = self._ready_network()
         decode = network.head.decode if decode is None else decode
-        lengths = np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
-        outputs = np.empty((len(ids), *width), dtype=np.float32)
+        lengths = lengths_of_rows(ids, self._width)
+        outputs = np.empty((len(lengths), *width), dtype=np.float32)
         with torch.inference_mode():
             for places in batches_within(lengths, _PREDICT_ROWS, _PREDICT_TOKENS):
-                chosen = [ids[place] for place in places]
-                batch = make_batch(chosen if forms is None else [forms.rows(row) for row in chosen])
+                chosen = [ids[place] for place in places_of_rows(places, len(lengths), self._width)]
+                read = chosen if forms is None else [forms.rows(row) for row in chosen]
+                batch = make_batch(read, width=self._width)
                 batch = batch if device == "cpu" else batch.to(device)
                 outputs[places] = decode(network(batch.values, batch.ragged)).float().cpu().numpy()
         return outputs
@@ -264,7 +286,8 @@ class TextNetworkEstimator(NeuralEstimator):
         Raises:
             ValueError: An argument of the augmentation is out of range or has no effect.
         """
-        encoder, encoded = TextEncoder.fit_encode(list(texts), **self._arguments(TEXT))
+        texts = flatten(texts)[0]
+        encoder, encoded = TextEncoder.fit_encode(texts, **self._arguments(TEXT))
         random_state = resolve_seed(self.random_state)
         vectors: np.ndarray | None = None
         augmentation = self._augmentation()
@@ -272,6 +295,22 @@ class TextNetworkEstimator(NeuralEstimator):
             seed = derive_seed(random_state, "vectors")
             vectors = token_vectors(encoder.vocabulary.tokens, self.vectors, random_state=seed).vectors
         return encoder, self._augmenter(augmentation, encoder, encoded, texts, vectors, random_state, None)
+
+    # --- how a row is read, in a bundle's tokeniser
+
+    def _reading_state(self) -> dict[str, Any]:
+        """What a bundle must know to read a row of input."""
+        pairs = {"texts_per_row": self._width} if self._width > 1 else {}
+        return {**self.encoder_.to_dict(), **fields_to_dict(self._fields), **pairs}
+
+    def _restore_reading(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Set what `_reading_state` gave; return the network's arguments that follow from it."""
+        state = dict(state)
+        self._width = state.pop("texts_per_row", 1)
+        if self._width not in _ROWS_OF:
+            raise ValueError(f"the model reads {self._width!r} texts a row; expected one or two")
+        self.encoder_, self._fields = split_fields(state)
+        return _reading(self._fields, self._width)
 
     # --- parts of the fit
 
@@ -385,45 +424,20 @@ class TextNetworkEstimator(NeuralEstimator):
         """Train embedding and encoder as a language model: on all texts, then on those that are to be learned alone."""
         if extra is not None and not self.pretrain_epochs:
             raise ValueError("unlabelled texts have no effect without pretrain_epochs; set it to 1 or more")
-        if not (self.pretrain_epochs or self.adapt_epochs):
-            return
-        from tidegate.training.language import pretrain
-
-        def build() -> LanguageModel:
-            # A table of the whole vocabulary would take most of the time.
-            large = network.embedding.weight.shape[0] > 5000
-            return LanguageModel(
-                network.embedding, network.encoder, tied=not large, adaptive=large, dropout=self.locked_dropout
-            )
-
-        model = seeded(derive_seed(plan.random_state, "language"), build).to(plan.device)
-        everything = [*encoded.ids, *([] if extra is None else extra.ids)]
-        for name, epochs, ids in (
-            ("pretrain", self.pretrain_epochs, everything),
+        steps = [
+            ("pretrain", self.pretrain_epochs, [*encoded.ids, *([] if extra is None else extra.ids)]),
             ("adapt", self.adapt_epochs, encoded.ids),
-        ):
-            if not epochs:
-                continue
-            _log.info("language model (%s): %d epochs on %s texts", name, epochs, f"{len(ids):,}")
-            settings = dataclasses.replace(
-                plan.settings,
-                max_epochs=epochs,
-                patience=epochs,
-                warmup_epochs=0.0,
-                unfreeze_every=None,
-                frozen=None,
-                # What begins from drawn weights learns in all its layers alike; what was learned is kept by lower ones.
-                layer_rate_decay=1.0 if name == "pretrain" else plan.settings.layer_rate_decay,
-                random_state=derive_seed(plan.random_state, name) % 2**31,
-            )
-            result = pretrain(
-                model,
-                ids,
-                settings,
-                batch_size=self.batch_size,
-                run_folder=None if plan.folder is None else plan.folder / name,
-                resume=plan.resume,
-                fingerprint={**self._fingerprint_arguments(plan), "data": digest},
-            )
-            if result.interrupted:
-                raise KeyboardInterrupt
+        ]
+        pretrain_encoder(
+            network,
+            plan,
+            [step for step in steps if step[1]],
+            dropout=self.locked_dropout,
+            batch_size=self.batch_size,
+            fingerprint={**self._fingerprint_arguments(plan), "data": digest},
+        )
+
+
+def _reading(fields: WordFields | None, width: int) -> dict[str, Any]:
+    """The arguments of a network that reads such rows, beside the estimator's own."""
+    return {**network_arguments(fields), **({"pairs": True} if width > 1 else {})}

@@ -20,7 +20,7 @@ from tidegate.estimators.number_data import check_numbers, find_levels, number_s
 from tidegate.estimators.text_classifier import TextClassifier
 from tidegate.estimators.text_network import NETWORK, Rows, TextNetworkEstimator
 from tidegate.estimators.warm_start import known_values
-from tidegate.estimators.word_reading import CHARACTERS, fields_to_dict, network_arguments, split_fields
+from tidegate.estimators.word_reading import CHARACTERS
 from tidegate.heads.ordinal import SequenceOrdinal
 from tidegate.heads.regress import REGRESSION_LOSSES, SequenceRegressor
 from tidegate.heads.sequence import SequenceNetwork
@@ -118,7 +118,7 @@ class TextRegressor(RegressorMixin, TextNetworkEstimator):
         self, plan: FitPlan, X: Any, y: Any, sample_weight: Any, validation_data: tuple[Any, ...] | None, **options: Any
     ) -> None:
         check_choice("loss", self.loss, LOSSES)
-        texts, numbers, weights = check_data(X, y, sample_weight, check_numbers)
+        texts, numbers, weights = check_data(X, y, sample_weight, check_numbers, pairs=True)
         levels = None
         if self.loss == "ordinal":
             levels = known_values(self, "levels_", find_levels(numbers), "ratings")
@@ -142,7 +142,7 @@ class TextRegressor(RegressorMixin, TextNetworkEstimator):
             DataError: X is not a column of texts.
         """
         check_is_fitted(self)
-        return self._predict_texts(check_texts(X), ())
+        return self._predict_texts(check_texts(X, pairs=True), ())
 
     def predict_levels(self, X: Any) -> np.ndarray:
         """With ``loss="ordinal"`` the probability of each rating, ``[rows, levels]``, in the order of ``levels_``.
@@ -156,20 +156,20 @@ class TextRegressor(RegressorMixin, TextNetworkEstimator):
         if self.levels_ is None:
             raise ValueError(f"loss={self.loss!r} gives numbers and no probabilities of ratings; loss='ordinal' does")
         head: Any = self.network_.head
-        return self._predict_texts(check_texts(X), (len(self.levels_),), head.probabilities)
+        return self._predict_texts(check_texts(X, pairs=True), (len(self.levels_),), head.probabilities)
 
     def _scorer(self) -> Score | None:
         return None if self.monitor in _MEASURED else functools.partial(number_score, self.monitor)
 
     def _describe(self) -> dict[str, Any]:
         return {
-            "tokenizer": {**self.encoder_.to_dict(), **fields_to_dict(self._fields)},
+            "tokenizer": self._reading_state(),
             "labels": [] if self.levels_ is None else self.levels_.astype(int).tolist(),
             "metrics": {"n_truncated": self.n_truncated_},
         }
 
     def _restore(self, bundle: Bundle) -> nn.Module:
-        self.encoder_, self._fields = split_fields(bundle.tokenizer)
+        words = self._restore_reading(bundle.tokenizer)
         self.levels_ = np.array(bundle.labels, dtype=np.float64) if self.loss == "ordinal" else None
         self.n_truncated_ = bundle.metrics["n_truncated"]
         embedding_size = bundle.weights["embedding.weight"].shape[1]

@@ -16,6 +16,7 @@ from tidegate.layers.character_encoder import CharacterEncoder
 from tidegate.layers.dropout import check_rate, dropout
 from tidegate.layers.embedding import TokenEmbedding
 from tidegate.layers.locked_dropout import locked_dropout
+from tidegate.layers.pairs import PAIR_PARTS, combine_pairs
 from tidegate.layers.stack import RecurrentStack
 
 __all__ = ["POOLINGS", "SequenceNetwork", "pooled", "weighted_sum"]
@@ -89,6 +90,8 @@ class SequenceNetwork(nn.Module):
         num_characters: Characters that are known, id 0 every other.
         char_embedding_size: Features of a character.
         char_hidden_size: Features of a word that its characters give.
+        pairs: Whether a row is two texts, both read by the one encoder, and their vectors combined
+            (`layers/pairs.py`). Then a layout has 2B rows: those of the first texts, then those of the second ones.
 
     Raises:
         ValueError: The cell or the pooling is not one of those named, or a rate is out of range.
@@ -117,6 +120,7 @@ class SequenceNetwork(nn.Module):
         num_characters: int = 0,
         char_embedding_size: int = 30,
         char_hidden_size: int = 50,
+        pairs: bool = False,
     ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
@@ -148,7 +152,8 @@ class SequenceNetwork(nn.Module):
             weight_dropout=weight_dropout,
         )
         self.attention = AdditiveAttention(self.encoder.output_size, hidden_size) if pooling == "attention" else None
-        self.head: Any = make_head(self.encoder.output_size)
+        self.pairs = pairs
+        self.head: Any = make_head(self.encoder.output_size * (PAIR_PARTS if pairs else 1))
 
     def forward(self, values: Tensor, ragged: Ragged) -> Tensor:
         """Ids ``[N]`` in ragged order to the head's outputs ``[B, ...]`` in the caller's order."""
@@ -159,7 +164,8 @@ class SequenceNetwork(nn.Module):
         embedded = locked_dropout(self.embed(values), ragged, self.locked_dropout, self.training)
         output, final = self.encoder.encode(embedded, ragged)
         dropped = locked_dropout(output, ragged, self.locked_dropout, self.training)
-        return self.head(pooled(self.pooling, dropped, final, ragged, self.attention)), output, dropped
+        vectors = pooled(self.pooling, dropped, final, ragged, self.attention)
+        return self.head(combine_pairs(vectors) if self.pairs else vectors), output, dropped
 
     def embed(self, values: Tensor) -> Tensor:
         """What the encoder reads of each token, ``[N, I]``: its vector, and what its characters give."""
@@ -179,10 +185,14 @@ class SequenceNetwork(nn.Module):
         outputs, output, dropped = self._outputs(batch.values, batch.ragged)
         losses = self.head.losses(outputs, _targets(batch))
         if self.training and self.activity_penalty:
-            losses = losses + self.activity_penalty * activity(dropped, batch.ragged)
+            losses = losses + self.activity_penalty * self._of_rows(activity(dropped, batch.ragged))
         if self.training and self.temporal_penalty:
-            losses = losses + self.temporal_penalty * temporal_activity(output, batch.ragged)
+            losses = losses + self.temporal_penalty * self._of_rows(temporal_activity(output, batch.ragged))
         return weighted_sum(losses, batch.weights)
+
+    def _of_rows(self, values: Tensor) -> Tensor:
+        """What is measured of each text as that of each row, ``[B]``: of pairs the mean of both."""
+        return values.view(2, -1).mean(0) if self.pairs else values
 
     def measure(self, batch: SequenceBatch) -> dict[str, tuple[Tensor, Tensor]]:
         """Sum and count of each validation metric over the batch, ``loss`` among them."""
