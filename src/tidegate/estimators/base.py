@@ -62,7 +62,11 @@ def check_texts(X: Any, *, pairs: bool = False) -> list[Any]:
     texts = list(X)
     width = 1
     for row, text in enumerate(texts):
-        if isinstance(text, (list, tuple, np.ndarray)) and len(text) == 2 and all(isinstance(item, str) for item in text):
+        if (
+            isinstance(text, (list, tuple, np.ndarray))
+            and len(text) == 2
+            and all(isinstance(item, str) for item in text)
+        ):
             if not pairs:
                 raise DataError(
                     f"row {row} of X is a pair of texts, and this estimator reads one text a row; TextClassifier and "

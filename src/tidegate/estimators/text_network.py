@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import logging
 import time
@@ -40,7 +39,6 @@ from tidegate.estimators.word_reading import (
 from tidegate.features.cooccurrence import cooccurrence_vectors
 from tidegate.features.neighbours import nearest_tokens
 from tidegate.features.vectors import token_vectors
-from tidegate.heads.language import LanguageModel
 from tidegate.heads.sequence import SequenceNetwork
 from tidegate.training.batches import EncodedBatches, batches_within, lengths_of_rows, places_of_rows
 
@@ -161,7 +159,9 @@ class TextNetworkEstimator(NeuralEstimator):
         texts, width = flatten(learned.texts)
         held_texts, held_width = flatten(held.texts) if held is not None else ([], width)
         if held_width != width:
-            raise DataError(f"X has {_ROWS_OF[width]} and validation_data {_ROWS_OF[held_width]}; both must have the same")
+            raise DataError(
+                f"X has {_ROWS_OF[width]} and validation_data {_ROWS_OF[held_width]}; both must have the same"
+            )
         warm = goes_on(self)
         if warm:
             told = {**fitted, "_width": width}
