@@ -363,6 +363,8 @@ def _explain(error: ErrorDetails, document: Document) -> str:
         key, words = _BOUNDS[kind]
         return f"{place}: {name}: expected a number {words} {context[key]}{suffix}, found {found}."
     expected = "true, false or a section" if path == ("output", "baseline") else _EXPECTED.get(kind)
+    if kind == "too_short" and path[-1] != "header":
+        expected = "one entry at least"
     if expected is None:
         return f"{place}: {name}: {error['msg']}; found {found}."
     return f"{place}: {name}: expected {expected}{suffix}, found {found}."

@@ -131,3 +131,13 @@ def test_texts_are_changed_by_the_number_of_the_pass() -> None:
 def test_what_cannot_be(sampling: str, temperature: float | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         sampling_shares(COUNTS, sampling, temperature)
+
+
+def test_a_task_without_targets_has_no_batches() -> None:
+    found = targets()
+    found[:, 1] = np.nan
+    ids = [np.arange(1 + row % 4) for row in range(100)]
+    batches = TaskBatches(ids, found, None, sampling="uniform", temperature=None, batch_size=8, random_state=3)
+    assert batches.shares.tolist() == [0.5, 0.0, 0.5]
+    assert batches.counts[1] == 0 and len(batches) == 12 + 5
+    assert all(np.isnan(np.asarray(batch.targets)[:, 1]).all() for batch in batches.epoch(0))
