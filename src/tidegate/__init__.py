@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from tidegate.estimators.sequence_tagger import SequenceTagger as SequenceTagger
     from tidegate.estimators.text_classifier import TextClassifier as TextClassifier
     from tidegate.estimators.text_ensemble import TextEnsemble as TextEnsemble
-    from tidegate.estimators.text_stack import TextStack as TextStack
+    from tidegate.estimators.text_language_model import TextLanguageModel as TextLanguageModel
     from tidegate.estimators.text_regressor import TextRegressor as TextRegressor
+    from tidegate.estimators.text_stack import TextStack as TextStack
     from tidegate.kernels.ragged import Ragged as Ragged
     from tidegate.kernels.ragged import pack as pack
     from tidegate.kernels.ragged import pad as pad
@@ -74,6 +75,7 @@ _HOMES = {
     "TextEnsemble": "tidegate.estimators.text_ensemble",
     "TextStack": "tidegate.estimators.text_stack",
     "TextRegressor": "tidegate.estimators.text_regressor",
+    "TextLanguageModel": "tidegate.estimators.text_language_model",
     "TimeDistributed": "tidegate.layers.time_distributed",
     "TransformerEncoder": "tidegate.layers.transformer",
     "from_keras": "tidegate.layers.keras_weights",
@@ -115,8 +117,9 @@ __all__ = [
     "SequenceTagger",
     "TextClassifier",
     "TextEnsemble",
-    "TextStack",
+    "TextLanguageModel",
     "TextRegressor",
+    "TextStack",
     "TimeDistributed",
     "TransformerEncoder",
     "__version__",

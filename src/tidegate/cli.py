@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from tidegate import cli_ensemble, cli_fill_mask, cli_search, cli_training, cli_vectors, terminal
+from tidegate import cli_ensemble, cli_fill_mask, cli_language, cli_search, cli_training, cli_vectors, terminal
 from tidegate.cli_session import (
     INTERRUPTED,
     AsJson,
@@ -62,6 +62,7 @@ app.command("fill-mask", epilog='Example: tidegate fill-mask bert-folder "The fi
 )
 app.add_typer(cli_search.app, name="search")
 app.add_typer(cli_vectors.app, name="vectors")
+app.add_typer(cli_language.app, name="language")
 
 
 @app.callback(invoke_without_command=True)

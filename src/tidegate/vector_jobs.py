@@ -60,7 +60,7 @@ def train(
     tokenize = TOKENIZERS[tokenizer]
 
     def sentences() -> Iterator[list[str]]:
-        for line in _texts(Path(text_file), text):
+        for line in read_texts(Path(text_file), text):
             tokens = tokenize(prepare(line, lowercase=lowercase, html=True, normalization="NFKC"))
             yield tokens if keep_marks else [token for token in tokens if any(map(str.isalnum, token))]
 
@@ -72,7 +72,8 @@ def train(
     return vectors
 
 
-def _texts(path: Path, text: str) -> Iterator[str]:
+def read_texts(path: Path, text: str) -> Iterator[str]:
+    """The texts of a file, a line each, or of a table or folder under the field `text`."""
     if existing(path).is_dir() or plain_suffix(path) in _TABLES:
         yield from read_text_examples(path, text=text, label=None).texts
         return

@@ -14,6 +14,7 @@ from tidegate.estimators.ranker import Ranker
 from tidegate.estimators.sequence_tagger import SequenceTagger
 from tidegate.estimators.text_classifier import TextClassifier
 from tidegate.estimators.text_ensemble import TextEnsemble
+from tidegate.estimators.text_language_model import TextLanguageModel
 from tidegate.estimators.text_regressor import TextRegressor
 from tidegate.estimators.text_stack import TextStack
 
@@ -29,6 +30,7 @@ _ESTIMATORS = (
     TextEnsemble,
     TextRegressor,
     TextStack,
+    TextLanguageModel,
 )
 _KINDS: dict[str, Any] = {estimator.kind: estimator for estimator in _ESTIMATORS}
 

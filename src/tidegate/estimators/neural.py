@@ -161,7 +161,7 @@ class NeuralEstimator(SavedEstimator, BaseEstimator):
         stored = CheckpointFolder(folder).random_state() if resume and folder and self.random_state is None else None
         random_state = resolve_seed(self.random_state) if stored is None else stored
         verbose = resolve_verbose(self.verbose)
-        own = {"random_state": random_state, "device": device, "verbose": verbose}
+        own = {"random_state": random_state, "device": device, "verbose": verbose, "monitor": self.monitor}
         # An estimator may leave arguments out, and then has their defaults.
         names = self.get_params().keys() & {field.name for field in fields(FitSettings)} - own.keys()
         settings = FitSettings(**self._arguments(names), **own, score=self._scorer())

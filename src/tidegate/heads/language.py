@@ -15,6 +15,7 @@ from tidegate.layers.dropout import check_rate
 from tidegate.layers.embedding import TokenEmbedding
 from tidegate.layers.locked_dropout import locked_dropout
 from tidegate.layers.stack import RecurrentStack
+from tidegate.layers.two_way import TwoWayStack
 
 __all__ = ["LanguageHead", "LanguageModel", "adaptive_cutoffs", "next_tokens"]
 
@@ -95,7 +96,8 @@ class LanguageModel(nn.Module):
     """Predicts each token of a text from those before it, and, of a bidirectional encoder, from those after it.
 
     The directions of one bidirectional layer see the text from one side each, so either half is a language model of its
-    own (Peters et al. 2018, arXiv:1802.05365); of two such layers the second would see what it predicts.
+    own (Peters et al. 2018, arXiv:1802.05365); of two such layers the second would see what it predicts, unless they
+    are a :class:`TwoWayStack`.
 
     Args:
         embedding: The tokens' vectors, shared with whoever else holds them.
@@ -111,7 +113,7 @@ class LanguageModel(nn.Module):
     def __init__(
         self,
         embedding: TokenEmbedding,
-        encoder: RecurrentStack,
+        encoder: RecurrentStack | TwoWayStack,
         *,
         tied: bool = True,
         adaptive: bool = False,
@@ -119,7 +121,7 @@ class LanguageModel(nn.Module):
     ) -> None:
         super().__init__()
         check_rate("dropout", dropout)
-        if encoder.bidirectional and len(encoder.layers) > 1:
+        if isinstance(encoder, RecurrentStack) and encoder.bidirectional and len(encoder.layers) > 1:
             raise ValueError(
                 "a language model needs one bidirectional layer, or layers that read forward alone: of "
                 f"{len(encoder.layers)} bidirectional ones the second sees the token that it predicts; "
