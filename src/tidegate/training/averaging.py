@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 __all__ = ["TriggeredAverage", "WeightAverage", "averaged_weights"]
 
 _STATE_KEY = "tidegate-average"
+
+
+class _Average(AveragedModel):
+    """The average of a network's parameters, whose buffers are the network's own.
+
+    Torch copies all buffers at every step, and a tagger's word vectors that stay are one of many megabytes.
+    """
+
+    def __init__(self, network: nn.Module, update: Callable[[Any, Any, Tensor | int], None]) -> None:
+        super().__init__(network, multi_avg_fn=update)
+        self.update = update
+        for own, copied in zip(network.modules(), self.module.modules(), strict=True):
+            for name, buffer in own.named_buffers(recurse=False):
+                copied.register_buffer(name, buffer, persistent=name not in own._non_persistent_buffers_set)
+
+    def update_parameters(self, model: nn.Module) -> None:
+        with torch.no_grad():
+            averages = [average.detach() for average in self.module.parameters()]
+            weights = [
+                weight.detach().to(average.device) for average, weight in zip(averages, model.parameters(), strict=True)
+            ]
+            if self.n_averaged:
+                self.update(averages, weights, self.n_averaged)
+            else:
+                for average, weight in zip(averages, weights, strict=True):
+                    average.copy_(weight)
+            self.n_averaged += 1
 
 
 class WeightAverage(lightning.Callback):
@@ -32,7 +60,7 @@ class WeightAverage(lightning.Callback):
             get_ema_multi_avg_fn(kept)(averages, weights, steps)
 
         self.network = network
-        self.average = _averaged(network, multi_avg_fn=update)
+        self.average = _Average(network, update)
         self._steps = -1
 
     @property
@@ -98,7 +126,7 @@ class TriggeredAverage(WeightAverage):
 
     def __init__(self, network: nn.Module, trigger: int) -> None:
         self.network = network
-        self.average = _averaged(network)
+        self.average = _Average(network, get_swa_multi_avg_fn())
         self.trigger = trigger
         self.scores: list[float] = []
         self.started = False
@@ -145,15 +173,6 @@ class TriggeredAverage(WeightAverage):
     def _swap(self) -> None:
         if self._any:
             super()._swap()
-
-
-def _averaged(network: nn.Module, **options: Any) -> AveragedModel:
-    """The average of a network, whose buffers are the network's own: a copy of them a step could take a fifth of it."""
-    average = AveragedModel(network, **options)
-    for own, copied in zip(network.modules(), average.module.modules(), strict=True):
-        for name, buffer in own.named_buffers(recurse=False):
-            copied.register_buffer(name, buffer, persistent=name not in own._non_persistent_buffers_set)
-    return average
 
 
 def averaged_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor] | None:
