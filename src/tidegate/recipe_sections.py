@@ -102,6 +102,8 @@ class Training(TypedDict, total=False):
     label_smoothing: Rate
     focal_gamma: Factor
     class_weight: Literal["balanced"] | dict[str | int, Annotated[float, Field(gt=0)]] | None
+    threshold: Literal["tuned"] | Annotated[float, Field(gt=0, lt=1)] | None
+    calibrate: Literal["temperature"] | None
     l1: Factor
     l2: Factor
     penalized: Literal["weights", "embedding", "recurrent", "head", "all"]
@@ -124,7 +126,18 @@ class Training(TypedDict, total=False):
     layer_rate_decay: Annotated[float, Field(gt=0, le=1)]
     max_epochs: Count
     patience: Count
-    monitor: Literal["accuracy", "loss"]
+    monitor: Literal[
+        "accuracy",
+        "loss",
+        "balanced_accuracy",
+        "macro_f1",
+        "micro_f1",
+        "roc_auc",
+        "average_precision",
+        "matthews",
+        "log_loss",
+        "calibration_error",
+    ]
     validation_fraction: Rate
     gradient_clip: Annotated[float, Field(gt=0)] | None
     gradient_clip_value: Annotated[float, Field(gt=0)] | None
@@ -133,6 +146,7 @@ class Training(TypedDict, total=False):
     precision: Literal["float32", "bfloat16", "float16"]
     random_state: Annotated[int, Field(ge=0, lt=2**32)] | None
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
+    devices: Count
     verbose: bool | None
 
 

@@ -92,7 +92,7 @@ def judge_texts(recipe: Recipe, model: Any, splits: Splits, run: Any, timing: di
     """Test metrics, baseline, report and predictions of a model that was just trained."""
     from tidegate.linear_jobs import strongest_notes
     from tidegate.reporting.facts import RunFacts
-    from tidegate.reporting.metrics import classification_metrics, worst_mistakes
+    from tidegate.reporting.metrics import worst_mistakes
 
     output: Any = recipe.sections.output
     classes, notes = model.classes_.tolist(), list(run.notes)
@@ -109,9 +109,11 @@ def judge_texts(recipe: Recipe, model: Any, splits: Splits, run: Any, timing: di
                 lengths["test"] = counts.tolist()
             else:
                 probabilities = model.predict_proba(splits.test.texts)
-            test = classification_metrics(splits.test.labels or [], probabilities, classes)
+            labels = splits.test.labels or []
+            test = _metrics(model, labels, probabilities)
+            threshold = getattr(model, "threshold_", None)
             mistakes = worst_mistakes(
-                splits.test.texts, splits.test.labels or [], probabilities, classes, splits.test.origins
+                splits.test.texts, labels, probabilities, classes, splits.test.origins, threshold=threshold
             )
         add_metrics(run.model, {"test": test})
         if output.baseline is not None:
@@ -125,6 +127,7 @@ def judge_texts(recipe: Recipe, model: Any, splits: Splits, run: Any, timing: di
                 baseline = tfidf_baseline(splits.train, splits.test, tokenizer=tokenizer)
     elif output.baseline is not None:
         notes.append("there is no test part, so neither the model nor the baseline was tested")
+    notes += decision_notes(model)
     own_notes = getattr(model, "notes", None)
     for note in own_notes or (truncation_notes(model, lengths) if neural else strongest_notes(model)):
         _log.info(note)
@@ -185,11 +188,46 @@ def evaluate_texts(model: Any, data: str, columns: dict[str, str | None], **read
     Raises:
         DataError: The data cannot be read as said, or have a label that the model does not know.
     """
+    examples = read_labelled(data, columns, **reading)
+    labels = align_labels(examples, model.classes_.tolist())
+    return _metrics(model, labels, model.predict_proba(examples.texts))
+
+
+def _metrics(model: Any, labels: Sequence[Label], probabilities: Any) -> dict[str, Any]:
+    """``classification_metrics`` of what a model decides; of a calibrated one with the figures of its raw outputs."""
+    import numpy as np
+
+    from tidegate.reporting.calibration import calibration_figures, softened
     from tidegate.reporting.metrics import classification_metrics
 
-    examples = read_labelled(data, columns, **reading)
     classes = model.classes_.tolist()
-    return classification_metrics(align_labels(examples, classes), model.predict_proba(examples.texts), classes)
+    metrics = classification_metrics(labels, probabilities, classes, threshold=getattr(model, "threshold_", None))
+    calibration = getattr(model, "calibration_", None)
+    if calibration is not None:
+        places = np.array([classes.index(label) for label in labels])
+        raw = softened(probabilities, 1 / calibration["temperature"])
+        metrics |= {"temperature": calibration["temperature"], "uncalibrated": calibration_figures(raw, places)}
+    return metrics
+
+
+def decision_notes(model: Any) -> list[str]:
+    """What was set on validation data after training, in sentences."""
+    notes = []
+    found = getattr(model, "calibration_", None)
+    if found is not None:
+        before, after = found["before"], found["after"]
+        notes.append(
+            f"a temperature of {found['temperature']:.3f} was fitted on the validation data: there the calibration "
+            f"error went from {before['calibration_error']:.2%} to {after['calibration_error']:.2%}, the log-loss from "
+            f"{before['log_loss']:.4f} to {after['log_loss']:.4f}"
+        )
+    threshold = getattr(model, "threshold_", None)
+    if threshold is not None and getattr(model, "threshold", None) == "tuned":
+        notes.append(
+            f"the threshold was tuned on the validation data: {model.classes_[1]} is predicted from a probability of "
+            f"{threshold:.4f} on"
+        )
+    return notes
 
 
 def read_labelled(data: str, columns: dict[str, str | None], **reading: Any) -> TextExamples:
@@ -244,13 +282,16 @@ def predict_texts(model: Any, texts: list[str]) -> list[Prediction]:
     """The labels of texts with their probabilities."""
     if not texts:
         return []
+    from tidegate.reporting.metrics import decide
+
     classes = model.classes_.tolist()
     probabilities = model.predict_proba(texts)
+    decided = decide(probabilities, getattr(model, "threshold_", None)).tolist()
     return [
         Prediction(
             text=text,
-            label=classes[int(row.argmax())],
+            label=classes[place],
             probabilities={str(name): round(float(value), 6) for name, value in zip(classes, row, strict=True)},
         )
-        for text, row in zip(texts, probabilities, strict=True)
+        for text, place, row in zip(texts, decided, probabilities, strict=True)
     ]

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from tidegate.deploy.bundle import Bundle, installed_versions
+from tidegate.errors import DataError
 from tidegate.estimators.base import (
     check_training_arguments,
     plain_value,
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
     from tidegate.training.fit import BatchSource, FitSettings
-    from tidegate.training.settings import Score
     from tidegate.training.records import Record
+    from tidegate.training.settings import Score
 
 __all__ = ["TEXT", "FitPlan", "NeuralEstimator", "part_records", "seeded"]
 
@@ -50,7 +51,7 @@ TEXT = (
     "min_count",
 )
 # A resumed run may train longer or elsewhere; everything else must be as it was.
-_FREE_ON_RESUME = ("max_epochs", "patience", "device", "verbose", "random_state")
+_FREE_ON_RESUME = ("max_epochs", "patience", "device", "verbose", "random_state", "threshold", "calibrate")
 
 _log = logging.getLogger(__name__)
 Network = TypeVar("Network", bound=nn.Module)
@@ -133,6 +134,13 @@ class NeuralEstimator(SavedEstimator, BaseEstimator):
         """What measures `monitor` from all validation rows, where the network does not measure it row by row."""
         return None
 
+    def _needs_validation(self) -> str | None:
+        """The argument, as ``threshold='tuned'``, that is settled on validation data; None where there is none."""
+        return None
+
+    def _settle(self, validation: BatchSource | None) -> None:
+        """Set, on the validation data, what follows training; ``network_`` has the weights of the best epoch."""
+
     # --- fitting
 
     def _plan(
@@ -195,11 +203,17 @@ class NeuralEstimator(SavedEstimator, BaseEstimator):
             callbacks: The user's own, of Lightning's kind.
 
         Raises:
+            DataError: An argument needs validation data, and there are none.
             TidegateError: A checkpoint cannot be written or read, or belongs to another run; or training diverged.
             KeyboardInterrupt: Ctrl-C; where an epoch was finished, the estimator is fitted with the best one so far.
         """
         from tidegate.training.fit import fit
 
+        if validation is None and (argument := self._needs_validation()):
+            raise DataError(
+                f"{argument} is set on validation data, and there are none; give validation_data, or set a "
+                "validation_fraction above 0 and fit on more rows"
+            )
         fingerprint = {**self._fingerprint_arguments(plan), "data": data}
         started = time.perf_counter()
         result = fit(
@@ -219,6 +233,7 @@ class NeuralEstimator(SavedEstimator, BaseEstimator):
         self.history_ = result.history
         self.best_epoch_ = result.best_epoch
         self.random_state_ = plan.random_state
+        self._settle(validation)
         self.timing_ = {"encode": seconds, "train": time.perf_counter() - started}
         if result.interrupted:
             raise KeyboardInterrupt

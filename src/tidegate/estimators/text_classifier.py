@@ -20,6 +20,7 @@ from tidegate.estimators.base import (
     resolve_class_weight,
     stratified_split,
 )
+from tidegate.estimators.decisions import ClassDecisions
 from tidegate.estimators.neural import FitPlan
 from tidegate.estimators.text_network import NETWORK, Rows, TextNetworkEstimator
 from tidegate.estimators.warm_start import known_values
@@ -36,7 +37,7 @@ __all__ = ["TextClassifier"]
 _MODEL = (*NETWORK, *CHARACTERS, "label_smoothing", "focal_gamma")
 
 
-class TextClassifier(ClassifierMixin, TextNetworkEstimator):
+class TextClassifier(ClassifierMixin, ClassDecisions, TextNetworkEstimator):
     """A recurrent classifier of texts.
 
     Texts are tokenised, embedded, read by a recurrent encoder, pooled to one vector and mapped to class probabilities.
@@ -94,6 +95,11 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
             overconfidence.
         focal_gamma: Exponent of the focal loss, by which texts that are right already count little; 0 for none.
         class_weight: ``"balanced"``, or a mapping from labels to weights, for learning; validation is unweighted.
+        threshold: Of two classes, the probability from which on the second one is predicted; ``"tuned"`` takes the one
+            that is best for `monitor` on validation data, or for macro F1 where `monitor` is no figure of decisions;
+            None predicts the most probable class.
+        calibrate: ``"temperature"`` divides the logits of the trained network by the number that gives the least
+            log-loss on validation data (Guo et al. 2017), so that probabilities mean what they say; None leaves them.
         l1: Penalty of the sum of the weights' absolute values.
         l2: Penalty of the sum of their squares.
         penalized: Which ones these are: ``"weights"``, all but biases; ``"embedding"``, ``"recurrent"``, ``"head"``, or
@@ -120,7 +126,9 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
             `pretrain_epochs`, which begin from drawn weights.
         max_epochs: Epochs at most.
         patience: Epochs without improvement before training stops.
-        monitor: What chooses the epoch on validation data: ``"accuracy"`` or ``"loss"``.
+        monitor: What chooses the epoch on validation data: ``"accuracy"``, ``"loss"``, ``"balanced_accuracy"``,
+            ``"macro_f1"``, ``"micro_f1"``, ``"roc_auc"``, ``"average_precision"``, ``"matthews"``, ``"log_loss"`` or
+            ``"calibration_error"`` (`reporting/scores.py`); whether higher or lower is better is known.
         validation_fraction: Share of each class set aside when `fit` is given no ``validation_data``; 0 sets nothing
             aside, and the last epoch is kept.
         gradient_clip: Largest norm of the gradient, or None.
@@ -134,6 +142,8 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
             ``"float16"`` with a loss scale. Weights are float32.
         random_state: An int, which repeats a run bit for bit, a ``numpy.random.RandomState``, or None for a new seed.
         device: ``"auto"`` (CUDA where there is one), ``"cpu"`` or ``"cuda"``.
+        devices: Processes that train side by side, each on a part of every batch: on one machine's cores, or on as many
+            GPUs. Without dropout they learn what one process does, up to the rounding of sums.
         verbose: Whether progress is shown on standard error; None shows it on a terminal.
 
     Attributes:
@@ -145,6 +155,9 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
         best_epoch_: The epoch whose weights are kept, counted from 1.
         n_truncated_: Training texts that were longer than `max_tokens`.
         random_state_: The seed in use.
+        threshold_: The probability from which on the second of two classes is predicted, or None.
+        calibration_: None, or ``temperature``, and ``before`` and ``after`` it the ``log_loss`` and
+            ``calibration_error`` on the validation data.
         timing_: Seconds spent on ``encode`` and ``train``.
 
     Example:
@@ -201,6 +214,8 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
         class_weight: Any = None,
+        threshold: Any = None,
+        calibrate: str | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
         penalized: str = "weights",
@@ -232,6 +247,7 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
         precision: str = "float32",
         random_state: Any = None,
         device: str = "auto",
+        devices: int = 1,
         verbose: bool | None = None,
     ) -> None:
         self._store(locals())
@@ -309,6 +325,7 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
                 f"a classifier needs at least two classes in y; all {len(labels)} rows have the label "
                 f"{classes[0].item()!r}; check the label column"
             )
+        self._check_decisions(len(classes))
         factors = resolve_class_weight(self.class_weight, classes, targets)
         self._fit_rows(
             plan,
@@ -322,9 +339,9 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
         )
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most probable label of each text, ``[rows]``."""
+        """The most probable label of each text, ``[rows]``; with `threshold`, the second from there on."""
         probabilities = self.predict_proba(X)
-        return self.classes_[probabilities.argmax(axis=1)]
+        return self.classes_[self._decide(probabilities)]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class, ``[rows, classes]``, in the order of ``classes_``.
@@ -356,7 +373,7 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
         return {
             "tokenizer": self._reading_state(),
             "labels": self.classes_.tolist(),
-            "metrics": {"n_truncated": self.n_truncated_},
+            "metrics": {"n_truncated": self.n_truncated_, **self._decisions()},
         }
 
     def _restore(self, bundle: Bundle) -> nn.Module:
@@ -364,8 +381,9 @@ class TextClassifier(ClassifierMixin, TextNetworkEstimator):
         self.classes_ = np.array(bundle.labels)
         self.n_truncated_ = bundle.metrics["n_truncated"]
         embedding_size = bundle.weights["embedding.weight"].shape[1]
-        words = network_arguments(self._fields)
-        return self._build(self.encoder_.num_tokens, len(self.classes_), embedding_size, **words)
+        network = self._build(self.encoder_.num_tokens, len(self.classes_), embedding_size, **words)
+        self._restore_decisions(bundle.metrics, network)
+        return network
 
     def _build(self, num_tokens: int, num_classes: int, embedding_size: int, **words: Any) -> SequenceClassifier:
         return SequenceClassifier(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -25,7 +25,9 @@ from tidegate.heads.ordinal import SequenceOrdinal
 from tidegate.heads.regress import REGRESSION_LOSSES, SequenceRegressor
 from tidegate.heads.sequence import SequenceNetwork
 from tidegate.reporting.scores import NUMBER_MONITORS, number_score
-from tidegate.training.settings import Score
+
+if TYPE_CHECKING:
+    from tidegate.training.settings import Score
 
 __all__ = ["LOSSES", "OF_CLASSES", "TextRegressor"]
 
@@ -173,7 +175,6 @@ class TextRegressor(RegressorMixin, TextNetworkEstimator):
         self.levels_ = np.array(bundle.labels, dtype=np.float64) if self.loss == "ordinal" else None
         self.n_truncated_ = bundle.metrics["n_truncated"]
         embedding_size = bundle.weights["embedding.weight"].shape[1]
-        words = network_arguments(self._fields)
         return self._build(self.encoder_.num_tokens, embedding_size, self.levels_, words=words)
 
     def _build(
