@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -44,8 +45,8 @@ def _headline(facts: MultiTaskFacts) -> str:
             row = [task if not place else "", words, show(found[key])]
             row.append("–" if interval is None else f"{show(interval[0])} to {show(interval[1])}")
             if facts.single:
-                alone = facts.single.get(task, {}).get(key)
-                row += ["–", "–"] if alone is None else [show(alone), _difference(found[key], alone, key)]
+                other = facts.single.get(task)
+                row += ["–", "–"] if other is None else [show(other[key]), _difference(found, other, key)]
             if baselines:
                 other = baselines.get(task, {}).get(key)
                 row.append("–" if other is None else show(other))
@@ -57,7 +58,11 @@ def _headline(facts: MultiTaskFacts) -> str:
         boxes.append(("training", duration(facts.timing["train"])))
     words = "One encoder learned all of these together."
     if facts.single:
-        words += " Beside it stands a model of each task alone, of the same arguments and the same seed."
+        words += (
+            " Beside it stands a model of each task alone, of the same arguments and the same seed; a difference above "
+            "zero is a gain of learning together. One below two standard errors may be chance, and what other seeds "
+            "would move comes on top."
+        )
     return f"<p>{text(words)}</p>{card(table(heads, rows))}{tiles(boxes)}"
 
 
@@ -67,11 +72,15 @@ def _shown(kind: str) -> tuple[tuple[str, str], ...]:
     return ("accuracy", "accuracy"), ("macro_f1", "macro F1")
 
 
-def _difference(together: float, alone: float, key: str) -> str:
+def _difference(together: Mapping[str, Any], alone: Mapping[str, Any], key: str) -> str:
     """The gain of learning together, in points where it is a share; below zero where it is a loss."""
-    gain = alone - together if key == "mae" else together - alone
+    gain = alone[key] - together[key] if key == "mae" else together[key] - alone[key]
     said = f"{100 * gain:+.1f} points" if key == "accuracy" else f"{gain:+.4f}"
-    return f"{said} {'better' if gain > 0 else 'worse' if gain < 0 else ''}".rstrip()
+    # Metrics have the standard error of their main figure alone.
+    if key in ("accuracy", "mae"):
+        error = math.hypot(together["standard_error"], alone["standard_error"])
+        said += "" if abs(gain) >= 2 * error else ", which may be chance"
+    return said
 
 
 def _task(facts: MultiTaskFacts, task: str, class_sections: Callable[[RunFacts, str], tuple[str, ...]]) -> str:
