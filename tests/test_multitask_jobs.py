@@ -299,6 +299,13 @@ def test_one_file_with_a_split_column(tmp_path: Path) -> None:
     assert target_notes(splits) == [] or all("also stand in the training data" in note for note in target_notes(splits))
 
 
+def test_a_learning_rate_is_looked_for(tmp_path: Path) -> None:
+    recipe = load_recipe(write_tasks(tmp_path), overrides=["output={report: true}", "training.max_epochs=1"])
+    run = jobs.train(recipe, out=tmp_path / "run", find_rate=True)
+    assert run.rate_search is not None and len(run.rate_search["rates"]) > 10
+    assert tidegate.load(run.model).learning_rate == float(f"{run.rate_search['suggestion']:.2g}") != 0.05
+
+
 def test_what_other_tasks_alone_can_do_is_refused(tmp_path: Path) -> None:
     recipe = load_recipe(write_tasks(tmp_path))
     with pytest.raises(TidegateError, match="--members must be 1 or more, of a recipe of the task text-classification"):

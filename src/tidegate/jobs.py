@@ -155,7 +155,8 @@ def train(
         (folder / RATE_FILE).unlink(missing_ok=True)
     if find_rate or (folder / RATE_FILE).is_file():
         with timed(timing, "finding the rate"), noted_warnings(notes):
-            found = find_rate_for(one, splits.train.texts, splits.train.labels, folder, notes)
+            learned = splits.train.targets if hasattr(splits.train, "targets") else splits.train.labels
+            found = find_rate_for(one, splits.train.texts, learned, folder, notes)
     model: Any = one
     if members > 1:
         from tidegate.estimators.text_ensemble import TextEnsemble

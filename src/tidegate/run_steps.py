@@ -20,6 +20,10 @@ from tidegate.run_folder import CHECKPOINTS, RATE_FILE, RECIPE_FILE, write_text
 _log = logging.getLogger("tidegate.jobs")
 
 
+# Tasks whose estimators look for a learning rate.
+_FINDING = ("text-classification", "multi-task-text")
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
     """What differs between the runs of one task and another.
@@ -127,9 +131,10 @@ def check_craft(recipe: Recipe, *, members: int, find_rate: bool, resume: bool) 
         RecipeError: The recipe is of another task, there is no whole number of members, or the run is resumed.
     """
     task = "text-classification"
-    if find_rate and (resume or recipe.task != task):
+    if find_rate and (resume or recipe.task not in _FINDING):
         raise RecipeError(
-            f"--find-lr looks before a new run of a recipe of the task {task}; a run that is resumed keeps its rate."
+            f"--find-lr looks before a new run of a recipe of the task {' or '.join(_FINDING)}; a run that is resumed "
+            "keeps its rate."
         )
     if members < 1 or (members > 1 and recipe.task != task):
         raise RecipeError(f"--members must be 1 or more, of a recipe of the task {task}; found {members}.")
