@@ -52,6 +52,7 @@ UPPER = {
     "language_jobs",
     "located_yaml",
     "recipe_data",
+    "recipe_pairs",
     "recipe_sections",
     "recipe_tagging",
     "tagging_data",

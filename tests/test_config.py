@@ -246,7 +246,7 @@ extra: 1
             GOOD + "output:\n  baseline: 3\n",
             "recipe.yaml:10: output.baseline: expected true, false or a section, found",
         ),
-        (GOOD + "output:\n  try: [a, 3]\n", "recipe.yaml:10: output.try[1]: expected a text, found the number 3."),
+        (GOOD + "output:\n  try: [a, 3]\n", "recipe.yaml:10: output.try[1]: expected a text, or two for a pair"),
         (GOOD.replace("1e-3", ".nan"), "recipe.yaml:8: training.learning_rate: expected a"),
         (GOOD.replace("1e-3", "0"), "recipe.yaml:8: training.learning_rate: expected a number greater than 0"),
         (GOOD.replace("8", "'8'"), "recipe.yaml:6: model.hidden_size: expected a whole number, found the text '8'."),

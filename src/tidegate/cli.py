@@ -202,7 +202,12 @@ def _column(name: str | None) -> int | str | None:
 def predict(
     model: ModelFile,
     file: Annotated[
-        str, typer.Argument(metavar="[FILE|-]", help="One text a line; - is standard input.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="[FILE|-]",
+            help="One text a line, of pairs two with a tab between; - is standard input.",
+            show_default=False,
+        ),
     ] = "-",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object a line, with all probabilities.")

@@ -29,7 +29,10 @@ DataDir = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-TextColumn = Annotated[str | None, typer.Option(help="Column of the texts; text by default.", show_default=False)]
+TextColumn = Annotated[
+    str | None,
+    typer.Option(help="Column of the texts, or both of pairs as first,second; text by default.", show_default=False),
+]
 LabelColumn = Annotated[str | None, typer.Option(help="Column of the labels; label by default.", show_default=False)]
 SplitColumn = Annotated[
     str | None, typer.Option(help="The split column, for --part; split by default.", show_default=False)

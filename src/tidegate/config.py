@@ -22,6 +22,7 @@ from tidegate.errors import DataError, RecipeError, nearest
 from tidegate.located_yaml import Document, KeyPath, dotted, dump_document, parse_document, read_document
 from tidegate.recipe_contextual import CONTEXTUAL_MODELS, ContextualSections
 from tidegate.recipe_linear import LINEAR_MODELS, LinearSections
+from tidegate.recipe_pairs import pair_problems
 from tidegate.recipe_multitask import MULTITASK_MODELS, MultiTaskSections, multitask_problems
 from tidegate.recipe_sections import BaselineOptions, Data, Model, Output, Sections, Text, Training
 from tidegate.recipe_tagging import TAGGING_MODELS, TaggingSections, tagging_data_problems
@@ -201,6 +202,7 @@ def load_recipe(
         raise RecipeError("\n".join(dict.fromkeys(_explain(item, document) for item in found))) from None
     recipe = Recipe(path, Path(data_dir) if data_dir is not None else path.parent, sections, document)
     problems = tagging_data_problems(recipe) if recipe.task == "sequence-tagging" else _data_problems(recipe)
+    problems += pair_problems(recipe)
     if recipe.task == "multi-task-text":
         problems += multitask_problems(recipe)
     if not problems and check_files:
@@ -277,8 +279,8 @@ def _data_problems(recipe: Recipe) -> list[str]:
             problems.append(f"{at('encoding')}: {error}")
     if dict(recipe.sections.training).get("warm_start"):
         problems.append(
-            f"{recipe.document.place(('training', 'warm_start'))}: training.warm_start has no effect: a run trains a new "
-            "model. To start from another one set training.init_from; to go on with a run that broke off, --resume."
+            f"{recipe.document.place(('training', 'warm_start'))}: training.warm_start has no effect: a run trains a "
+            "new model. To start from another one set training.init_from; to go on with a run that broke off, --resume."
         )
     fraction = ("training", "validation_fraction")
     if "validation_fraction" in recipe.sections.training and (bundled is not None or "validation" in data):

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from tidegate.config import Recipe
 from tidegate.data.bundled import PREFIX
+from tidegate.data.pairs import flatten, shown
 from tidegate.data.text_targets import TextTargets, load_rated_reviews, number_of, read_text_targets
 from tidegate.errors import DataError
 from tidegate.recipe_data import check_first_rows, data_notes, read_parts, read_unlabelled
+from tidegate.recipe_pairs import pair_columns, rows_to_read
 from tidegate.run_steps import Task, add_metrics, noted_warnings, timed, truncation_notes
 from tidegate.text_jobs import finished_run, read_judged, run_facts
 
@@ -28,7 +30,7 @@ _log = logging.getLogger("tidegate.jobs")
 class NumberPrediction:
     """What a model says of a text: a number, and of a model of whole ratings the probability of each."""
 
-    text: str
+    text: Any
     number: float
     probabilities: dict[str, float] | None = None
 
@@ -43,7 +45,7 @@ class NumberPrediction:
 
     def as_example(self) -> str:
         """What `train` prints of a sentence to try."""
-        return f"{self.number:+.3f}  {self.text}"
+        return f"{self.number:+.3f}  {shown(self.text)}"
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def _judge(
     if splits.test is not None:
         test = splits.test
         _log.info("testing on %s texts", f"{len(test):,}")
-        lengths["test"] = model.encoder_.encode(test.texts).lengths.tolist()
+        lengths["test"] = model.encoder_.encode(flatten(test.texts)[0]).lengths.tolist()
         with timed(timing, "test"):
             predicted = model.predict(test.texts)
             judged["test"] = number_metrics(test.targets, predicted)
@@ -151,9 +153,10 @@ def _judge(
     return finished_run(run, facts, output, _predict(model, output.try_), started)
 
 
-def _evaluate(model: TextRegressor, data: str, columns: dict[str, str | None], **reading: Any) -> dict[str, Any]:
+def _evaluate(model: TextRegressor, data: str, columns: dict[str, Any], **reading: Any) -> dict[str, Any]:
     from tidegate.reporting.number_metrics import number_metrics
 
+    columns = {**columns, "text": pair_columns(columns.get("text"), model.reads_pairs)}
     examples = read_judged(data, columns, _read_numbers, _load_bundled, **reading)
     return number_metrics(examples.targets, model.predict(examples.texts))
 
@@ -161,6 +164,7 @@ def _evaluate(model: TextRegressor, data: str, columns: dict[str, str | None], *
 def _predict(model: TextRegressor, texts: list[str]) -> list[NumberPrediction]:
     if not texts:
         return []
+    texts = rows_to_read(model, texts)
     numbers = model.predict(texts).tolist()
     if model.levels_ is None:
         return [NumberPrediction(text, number) for text, number in zip(texts, numbers, strict=True)]

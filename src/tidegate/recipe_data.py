@@ -11,7 +11,15 @@ from typing import Any
 
 from tidegate.config import READING, Recipe
 from tidegate.data.bundled import PREFIX, bundled_path, load_reviews
-from tidegate.data.sources import TextExamples, align_labels, duplicated_texts, read_records, read_text_examples
+from tidegate.data.pairs import texts_of
+from tidegate.data.sources import (
+    TextExamples,
+    align_labels,
+    columns_of,
+    duplicated_texts,
+    read_records,
+    read_text_examples,
+)
 from tidegate.errors import DataError
 
 Label = str | int
@@ -122,11 +130,12 @@ def read_unlabelled(recipe: Recipe) -> list[str] | None:
     Raises:
         DataError: The file cannot be read as the recipe says, or has no rows.
     """
-    path, column = recipe.data_path("unlabelled"), recipe.sections.data.get("text", "text")
+    path, columns = recipe.data_path("unlabelled"), columns_of(recipe.sections.data.get("text", "text"))
     if path is None:
         return None
     with options_named("In the recipe", "data.{}"):
-        texts = [str(row.fields[column]) for row in read_records(path, columns=[column], **_reading(recipe))]
+        rows = read_records(path, columns=columns, **_reading(recipe))
+        texts = [str(row.fields[column]) for row in rows for column in columns]
     if not texts:
         raise DataError(f"{path}: there are no rows.")
     return texts
@@ -145,7 +154,8 @@ def data_notes(splits: Any) -> list[str]:
                 f"{len(twins):,} of {len(examples):,} {name} texts also stand in the training data (the first: "
                 f"{examples.origins[twins[0]]}); the result on them says nothing of new texts"
             )
-        if empty := [origin for text, origin in zip(examples.texts, examples.origins, strict=True) if not text.strip()]:
+        found = zip(examples.texts, examples.origins, strict=True)
+        if empty := [origin for text, origin in found if not all(map(str.strip, texts_of(text)))]:
             notes.append(f"{len(empty):,} of {len(examples):,} {name} texts are empty (the first: {empty[0]})")
     return notes
 
@@ -160,7 +170,7 @@ def check_first_rows(recipe: Recipe) -> dict[str, str]:
         DataError: A file cannot be read as the recipe says, or has no rows.
     """
     data = recipe.sections.data
-    columns = [data.get("text", "text"), data.get("label", "label")]
+    columns = [*columns_of(data.get("text", "text")), data.get("label", "label")]
     found = {}
     for part in ("source", "train", "validation", "test"):
         path = bundled_path(recipe.bundled) if recipe.bundled and part == "source" else recipe.data_path(part)

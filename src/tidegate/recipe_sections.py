@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from typing_extensions import TypedDict
+
+from tidegate.recipe_pairs import one_or_two, text_or_pair
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -18,7 +20,7 @@ Character = Annotated[str, Field(min_length=1, max_length=1)]
 class Data(TypedDict, total=False):
     """Which texts to learn from: ``source`` (bundled, or a file with a split column), or ``train`` and its fellows.
 
-    ``unlabelled`` are further texts, for pre-training.
+    ``unlabelled`` are further texts, for pre-training; ``text`` is their column, or the two of pairs of texts.
 
     The keys from ``delimiter`` on say how the files are read, and are those of `read_records`.
     """
@@ -29,7 +31,7 @@ class Data(TypedDict, total=False):
     validation: str
     test: str
     unlabelled: str
-    text: str
+    text: Annotated[Any, BeforeValidator(one_or_two)]
     label: str
     split: str
     delimiter: Character
@@ -172,7 +174,7 @@ class Output(BaseModel):
     report: bool = True
     baseline: Annotated[BaselineOptions | None, BeforeValidator(_baseline_switch)] = None
     title: str | None = None
-    try_: Annotated[list[str], Field(alias="try")] = []
+    try_: Annotated[list[Annotated[Any, BeforeValidator(text_or_pair)]], Field(alias="try")] = []
     log: Log = []
 
 

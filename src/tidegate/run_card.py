@@ -18,6 +18,7 @@ import numpy as np
 from tidegate.config import SECTIONS, Recipe
 from tidegate.data.bundled import PREFIX
 from tidegate.data.encoder import TextEncoder
+from tidegate.data.pairs import flatten, is_pair
 from tidegate.data.token_encoder import TokenEncoder
 from tidegate.deploy.bundle import load_bundle
 from tidegate.features.bag_of_words import BagOfWords
@@ -55,7 +56,7 @@ def write_card(recipe: Recipe, model: Any, splits: Any, unit: str, folder: Path,
         run=run,
         task=recipe.task,
         kind=bundle.kind,
-        unit=unit,
+        unit="pairs of texts" if any(map(is_pair, getattr(splits.train, "texts", [])[:1])) else unit,
         sources=_sources(recipe),
         labels=[label for label in bundle.labels if isinstance(label, (str, int))],
         size=model_file.stat().st_size,
@@ -65,7 +66,7 @@ def write_card(recipe: Recipe, model: Any, splits: Any, unit: str, folder: Path,
         unknown={part: share for part, rows in sampled.items() if (share := _unknown(reader, rows)) is not None},
         scripts=_scripts(sampled["train"]),
         settings=_settings(run["recipe"], inner[0]),
-        example=_example(bundle.kind, sampled["train"]),
+        example=_example(model, bundle.kind, sampled["train"]),
         calibration=(run.get("test") or {}).get("calibration_error"),
         date=date.today().isoformat(),
     )
@@ -99,7 +100,7 @@ def _sources(recipe: Recipe) -> dict[str, str]:
 def _sample(examples: Any) -> list[Any]:
     """Some examples of a part, evenly over it: texts, or sentences as lists of tokens."""
     rows: Sequence[Any] = examples.sentences if hasattr(examples, "sentences") else examples.texts
-    return [rows[place] for place in range(0, len(rows), -(-len(rows) // _SAMPLE) or 1)]
+    return flatten([rows[place] for place in range(0, len(rows), -(-len(rows) // _SAMPLE) or 1)])[0]
 
 
 def _vocabulary(reader: Any) -> int | None:
@@ -148,7 +149,9 @@ def _script(character: str) -> str:
     return _SCRIPTS.get(name, name.capitalize())
 
 
-def _example(kind: str, rows: list[Any]) -> str:
+def _example(model: Any, kind: str, rows: list[Any]) -> str:
+    if getattr(model, "reads_pairs", False):
+        return '("a text", "another one")'
     if kind == "sequence-tagger":
         return repr([str(token) for token in rows[0][:6]]) if rows else '["a", "sentence"]'
     return '"a text"'

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from tidegate.config import TABLES_ONLY, TAGGED_ONLY, Recipe
 from tidegate.data.bundled import PREFIX, bundled_path, load_reviews
+from tidegate.data.pairs import shown
 from tidegate.data.sources import TextExamples, align_labels, is_table, read_text_examples
+from tidegate.recipe_pairs import pair_columns, rows_to_read
 from tidegate.recipe_data import Splits, check_first_rows, data_notes, read_splits
 from tidegate.run_folder import RECIPE_FILE, REPORT_FILE
 from tidegate.run_steps import Task, add_metrics, check_idle, noted_warnings, timed, truncation_notes
@@ -39,9 +41,9 @@ _log = logging.getLogger("tidegate.jobs")
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of a text: the most probable label, and the probability of each."""
+    """What a model says of a text, or of a pair of them: the most probable label, and the probability of each."""
 
-    text: str
+    text: Any
     label: Label
     probabilities: dict[str, float]
 
@@ -55,7 +57,7 @@ class Prediction:
 
     def as_example(self) -> str:
         """What `train` prints of a sentence to try."""
-        return f"{self.label} {self.probabilities[str(self.label)]:.3f}  {self.text}"
+        return f"{self.label} {self.probabilities[str(self.label)]:.3f}  {shown(self.text)}"
 
 
 def classification_task() -> Task:
@@ -182,12 +184,13 @@ def finished_run(run: Any, facts: Any, output: Any, predictions: list[Any], star
     )
 
 
-def evaluate_texts(model: Any, data: str, columns: dict[str, str | None], **reading: Any) -> dict[str, Any]:
+def evaluate_texts(model: Any, data: str, columns: dict[str, Any], **reading: Any) -> dict[str, Any]:
     """``classification_metrics`` of a classifier on labelled texts.
 
     Raises:
         DataError: The data cannot be read as said, or have a label that the model does not know.
     """
+    columns = {**columns, "text": pair_columns(columns.get("text"), getattr(model, "reads_pairs", False))}
     examples = read_labelled(data, columns, **reading)
     labels = align_labels(examples, model.classes_.tolist())
     return _metrics(model, labels, model.predict_proba(examples.texts))
@@ -230,7 +233,7 @@ def decision_notes(model: Any) -> list[str]:
     return notes
 
 
-def read_labelled(data: str, columns: dict[str, str | None], **reading: Any) -> TextExamples:
+def read_labelled(data: str, columns: dict[str, Any], **reading: Any) -> TextExamples:
     """Labelled texts of a file or folder, or of bundled data.
 
     Args:
@@ -250,7 +253,7 @@ def _load_bundled(data: str, part: str) -> TextExamples:
 
 def read_judged(
     data: str,
-    columns: dict[str, str | None],
+    columns: dict[str, Any],
     read: Callable[..., Any],
     bundled: Callable[[str, str], Any],
     **reading: Any,
@@ -278,10 +281,15 @@ def read_judged(
     return read(data, **named, **parts, **reading)
 
 
-def predict_texts(model: Any, texts: list[str]) -> list[Prediction]:
-    """The labels of texts with their probabilities."""
+def predict_texts(model: Any, texts: list[Any]) -> list[Prediction]:
+    """The labels of texts with their probabilities; of a model of pairs, of lines with two texts each.
+
+    Raises:
+        DataError: The model reads pairs, and a line holds none.
+    """
     if not texts:
         return []
+    texts = rows_to_read(model, texts)
     from tidegate.reporting.metrics import decide
 
     classes = model.classes_.tolist()

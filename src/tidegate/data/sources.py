@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.data.files import COMPRESSIONS, existing, plain_suffix
+from tidegate.data.pairs import texts_of
 from tidegate.data.readers import Record, is_frame, read_folder, read_frame, read_json_lines, read_table
 from tidegate.errors import DataError, nearest
 
@@ -33,9 +34,9 @@ _PROGRESS_EVERY = 1000
 
 @dataclass(frozen=True)
 class TextExamples:
-    """Texts, their labels (None when there are none), and where each one stands."""
+    """Texts or pairs of them, their labels (None when there are none), and where each one stands."""
 
-    texts: list[str]
+    texts: list[Any]
     labels: list[Label] | None
     origins: list[str]
 
@@ -108,7 +109,7 @@ def read_records(
 def read_text_examples(
     source: Any,
     *,
-    text: str = "text",
+    text: str | Sequence[str] = "text",
     label: str | None = "label",
     split: str | None = None,
     split_value: str | int | Sequence[str | int] | None = None,
@@ -127,7 +128,7 @@ def read_text_examples(
 
     Args:
         source, format, header, delimiter, quote, encoding, errors: As in `read_records`.
-        text: The column of the texts. An empty text is a text.
+        text: The column of the texts, or the two of pairs. An empty text is a text.
         label: The column of the labels; None reads texts alone.
         split: The column that says to which part a row belongs.
         split_value: The part or parts to keep, needed with ``split``.
@@ -139,8 +140,8 @@ def read_text_examples(
     if (split is None) != (split_value is None):
         raise DataError("split (a column) and split_value (the part to keep) are given together, or neither is")
     wanted = None if split_value is None else _split_values(split_value)
-    columns = [name for name in (text, label, split) if name is not None]
-    texts: list[str] = []
+    columns = [name for name in (*columns_of(text), label, split) if name is not None]
+    texts: list[Any] = []
     labels: list[Label | None] = []
     origins: list[str] = []
     other_labels: set[Label] = set()
@@ -206,14 +207,19 @@ def align_labels(examples: TextExamples, classes: Sequence[Label]) -> list[Label
     return aligned
 
 
-def duplicated_texts(train: Sequence[str], test: Sequence[str]) -> list[int]:
+def duplicated_texts(train: Sequence[Any], test: Sequence[Any]) -> list[int]:
     """The numbers of the test texts that stand in the training texts, whatever their case and white space."""
     seen = {_fingerprint(text) for text in train}
     return [number for number, text in enumerate(test) if _fingerprint(text) in seen]
 
 
-def _fingerprint(text: str) -> str:
-    return " ".join(text.split()).casefold()
+def _fingerprint(text: Any) -> tuple[str, ...]:
+    return tuple(" ".join(part.split()).casefold() for part in texts_of(text))
+
+
+def columns_of(text: str | Sequence[str]) -> list[str]:
+    """The column of the texts, or the two of pairs, in a list."""
+    return [text] if isinstance(text, str) else list(text)
 
 
 def is_table(path: Path) -> bool:
@@ -252,12 +258,14 @@ def is_missing(value: Any) -> bool:
 _MISSING_TYPES = ("NAType", "NaTType")
 
 
-def text_of(record: Record, column: str) -> str:
-    """The text of a record.
+def text_of(record: Record, column: str | Sequence[str]) -> Any:
+    """The text of a record; of two columns the pair of both.
 
     Raises:
         DataError: It is missing, or no text.
     """
+    if not isinstance(column, str):
+        return tuple(text_of(record, name) for name in column)
     value = record.fields[column]
     if isinstance(value, str):
         return value

@@ -9,7 +9,7 @@ from typing import Any
 
 from tidegate.data.bundled import load_review_ratings, load_reviews
 from tidegate.data.readers import Record
-from tidegate.data.sources import is_missing, label_of, read_records, text_of
+from tidegate.data.sources import columns_of, is_missing, label_of, read_records, text_of
 from tidegate.errors import DataError, nearest
 
 __all__ = ["TextTargets", "label_set_reader", "load_rated_reviews", "number_of", "read_text_targets"]
@@ -33,7 +33,7 @@ def read_text_targets(
     source: Any,
     value_of: Value,
     *,
-    text: str = "text",
+    text: str | Sequence[str] = "text",
     label: str = "label",
     split: str | None = None,
     split_value: str | int | Sequence[str | int] | None = None,
@@ -44,7 +44,7 @@ def read_text_targets(
     Args:
         source: A path or a frame, as of `read_records`.
         value_of: From a record and the column to its target: `number_of`, or what `label_set_reader` makes.
-        text: The column of the texts.
+        text: The column of the texts, or the two of pairs.
         label: The column of the targets.
         split: The column that says to which part a row belongs; None takes all rows.
         split_value: Its value, or values, of the rows to take.
@@ -54,7 +54,7 @@ def read_text_targets(
         DataError: The source cannot be read, a text or a target is none, or there are no rows of the part.
     """
     wanted = {split_value} if isinstance(split_value, (str, int)) else set(split_value or ())
-    columns = [text, label, *([] if split is None else [split])]
+    columns = [*columns_of(text), label, *([] if split is None else [split])]
     texts, targets, origins = [], [], []
     found: dict[str, None] = {}
     for record in read_records(source, columns=columns, **reading):

@@ -170,6 +170,12 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
         return model.fit([texts[row] for row in rows], self.classes_[classes], told[rows, classes], **fit)
 
     @property
+    def reads_pairs(self) -> bool:
+        """Whether the members read pairs of texts."""
+        check_is_fitted(self)
+        return self.members_[0].reads_pairs
+
+    @property
     def tokenizer(self) -> str:
         """How the members cut texts."""
         return str((TextClassifier() if self.estimator is None else self.estimator).tokenizer)

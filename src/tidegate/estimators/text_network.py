@@ -239,6 +239,11 @@ class TextNetworkEstimator(NeuralEstimator):
         return self._token_lengths
 
     @property
+    def reads_pairs(self) -> bool:
+        """Whether the fitted network reads pairs of texts."""
+        return self._width > 1
+
+    @property
     def reads_ids_alone(self) -> bool:
         """Whether the ids of a text's tokens are all that the fitted network reads of it."""
         return self._fields is None

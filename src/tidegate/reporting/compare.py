@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tidegate.data.pairs import flatten, is_pair
 from tidegate.data.sources import TextExamples
 from tidegate.data.text import TOKENIZERS, prepare
 from tidegate.errors import DataError, RecipeError, nearest, require
@@ -53,9 +54,9 @@ def tfidf_baseline(train: TextExamples, test: TextExamples, *, tokenizer: str = 
     start = time.perf_counter()
     vectorizer, matrix = _weighted_terms(train.texts, tokenizer)
     classifier = linear.LogisticRegression(C=10, max_iter=1000).fit(matrix, train.labels)
-    predicted = classifier.predict(vectorizer.transform(test.texts))
+    predicted = classifier.predict(_rows(vectorizer, test.texts))
     return {
-        "name": f"{_NAMES[tokenizer]} + logistic regression",
+        "name": f"{_name(tokenizer, train.texts)} + logistic regression",
         "accuracy": float(skm.accuracy_score(test.labels, predicted)),
         "macro_f1": float(skm.f1_score(test.labels, predicted, average="macro", zero_division=0.0)),
         "seconds": time.perf_counter() - start,
@@ -93,9 +94,9 @@ def ridge_baseline(
     start = time.perf_counter()
     vectorizer, matrix = _weighted_terms(train[0], tokenizer)
     model = linear.RidgeCV(alphas=_PENALTIES).fit(matrix, train[1])
-    judged = number_metrics(test[1], model.predict(vectorizer.transform(test[0])))
+    judged = number_metrics(test[1], model.predict(_rows(vectorizer, test[0])))
     return {
-        "name": f"{_NAMES[tokenizer]} + ridge regression",
+        "name": f"{_name(tokenizer, train[0])} + ridge regression",
         **{name: judged[name] for name in NUMBER_FIGURES},
         "seconds": time.perf_counter() - start,
         "vocabulary": len(vectorizer.vocabulary_),
@@ -109,8 +110,12 @@ def _check_tokenizer(tokenizer: str) -> None:
         )
 
 
-def _weighted_terms(texts: Sequence[str], tokenizer: str) -> tuple[Any, Any]:
-    """The fitted vectorizer of TF-IDF weights, and those of the texts."""
+def _name(tokenizer: str, texts: Sequence[Any]) -> str:
+    return f"{_NAMES[tokenizer]} of both texts, their distance and product" if is_pair(texts[0]) else _NAMES[tokenizer]
+
+
+def _weighted_terms(texts: Sequence[Any], tokenizer: str) -> tuple[Any, Any]:
+    """The fitted vectorizer of TF-IDF weights, and those of the rows."""
     features = require("sklearn.feature_extraction.text", "train")
     vectorizer = features.TfidfVectorizer(
         preprocessor=_prepare,
@@ -121,9 +126,21 @@ def _weighted_terms(texts: Sequence[str], tokenizer: str) -> tuple[Any, Any]:
         sublinear_tf=True,
     )
     try:
-        return vectorizer, vectorizer.fit_transform(texts)
+        vectorizer.fit(flatten(texts)[0])
+        return vectorizer, _rows(vectorizer, texts)
     except ValueError as error:
         raise DataError(f"the {len(texts)} training texts hold no term for the baseline: {error}") from None
+
+
+def _rows(vectorizer: Any, texts: Sequence[Any]) -> Any:
+    """The weights of texts; of pairs ``[u, v, |u - v|, u v]``, as a network of pairs combines its vectors."""
+    flat, width = flatten(texts)
+    weights = vectorizer.transform(flat)
+    if width == 1:
+        return weights
+    first, second = weights[: len(texts)], weights[len(texts) :]
+    sparse = require("scipy.sparse", "train")
+    return sparse.hstack([first, second, abs(first - second), first.multiply(second)], format="csr")
 
 
 def _prepare(text: str) -> str:

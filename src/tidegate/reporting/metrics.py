@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tidegate.data.pairs import shown
 from tidegate.errors import DataError, require
 from tidegate.reporting.facts import Mistake
 from tidegate.reporting.scores import calibration_error, class_score, confidences, decision_score, reliability_bins
@@ -124,7 +125,7 @@ def worst_mistakes(
     worst: list[int] = wrong[np.argsort(-confidence[wrong], kind="stable")][: max(0, most)].tolist()
     return [
         Mistake(
-            text=texts[i],
+            text=shown(texts[i]),
             label=_plain(classes[truth[i]]),
             predicted=_plain(classes[predicted[i]]),
             probability=float(confidence[i]),

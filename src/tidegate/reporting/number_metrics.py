@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tidegate.data.pairs import shown
 from tidegate.errors import DataError
 from tidegate.reporting.scores import NUMBER_MONITORS, number_score
 
@@ -107,10 +108,8 @@ def worst_errors(
         if values is not None and len(values) != len(truth):
             raise DataError(f"expected as many {name} as numbers, found {len(values)} {name} and {len(truth)} numbers")
     worst: list[int] = np.argsort(-np.abs(predicted - truth), kind="stable")[: max(0, most)].tolist()
-    return [
-        NumberMistake(texts[row], float(truth[row]), float(predicted[row]), origins[row] if origins is not None else "")
-        for row in worst
-    ]
+    places = origins if origins is not None else [""] * len(truth)
+    return [NumberMistake(shown(texts[row]), float(truth[row]), float(predicted[row]), places[row]) for row in worst]
 
 
 def _checked(y_true: ArrayLike, predictions: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
