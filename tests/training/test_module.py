@@ -60,6 +60,12 @@ def test_gradients_are_clipped_by_value_and_then_by_norm() -> None:
         assert_close(*both(accumulate=accumulate, before_step=clip, gradient_clip_value=0.01, gradient_clip=0.05), 1e-6)
 
 
+def test_short_gradients_are_left_as_they_are() -> None:
+    free, bounded = both()[0], both(gradient_clip=1e6)[0]
+    for one, other in zip(free.parameters(), bounded.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize(
     ("which", "prefix"),
     [("weights", ""), ("embedding", "embedding."), ("recurrent", "encoder."), ("head", "head."), ("all", "")],
