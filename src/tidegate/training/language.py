@@ -112,7 +112,7 @@ def pretrain(
         model,
         batches(order[len(held) :], True),
         batches(held, False) if len(held) else None,
-        dataclasses.replace(settings, monitor="loss"),
+        dataclasses.replace(settings, monitor="loss", score=None),
         run_folder=run_folder,
         resume=resume,
         fingerprint=fingerprint,
