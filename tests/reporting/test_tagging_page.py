@@ -106,3 +106,9 @@ def test_a_run_that_was_gone_on_with_took_as_long_as_all_its_epochs(tmp_path: Pa
     epoch = {"epoch": 1, "train_loss": 2.0, "validation_f1": 0.8, "seconds": 75.0}
     shown = facts(history=[epoch, {**epoch, "epoch": 2}], timing={"train": 0.4})
     assert "<b>2 min 30 s</b>" in write_report(tmp_path, shown).read_text(encoding="utf-8")
+
+
+def test_types_are_counted_among_segments(tmp_path: Path):
+    counted = facts(counts={"train": 10}, class_counts={"train": {"LOC": 30, "PER": 10}})
+    page = write_report(tmp_path, counted).read_text(encoding="utf-8")
+    assert "<td>10</td><td>30 (75%)</td><td>10 (25%)</td>" in page and ">sentences</th>" in page
