@@ -22,8 +22,8 @@ from tidegate.errors import DataError, RecipeError, nearest
 from tidegate.located_yaml import Document, KeyPath, dotted, dump_document, parse_document, read_document
 from tidegate.recipe_contextual import CONTEXTUAL_MODELS, ContextualSections
 from tidegate.recipe_linear import LINEAR_MODELS, LinearSections
-from tidegate.recipe_pairs import pair_problems
 from tidegate.recipe_multitask import MULTITASK_MODELS, MultiTaskSections, multitask_problems
+from tidegate.recipe_pairs import pair_problems
 from tidegate.recipe_sections import BaselineOptions, Data, Model, Output, Sections, Text, Training
 from tidegate.recipe_tagging import TAGGING_MODELS, TaggingSections, tagging_data_problems
 from tidegate.recipe_targets import REGRESSION_MODELS, RegressionSections

@@ -15,8 +15,8 @@ from tidegate.config import TABLES_ONLY, TAGGED_ONLY, Recipe
 from tidegate.data.bundled import PREFIX, bundled_path, load_reviews
 from tidegate.data.pairs import shown
 from tidegate.data.sources import TextExamples, align_labels, is_table, read_text_examples
-from tidegate.recipe_pairs import pair_columns, rows_to_read
 from tidegate.recipe_data import Splits, check_first_rows, data_notes, read_splits
+from tidegate.recipe_pairs import pair_columns, rows_to_read
 from tidegate.run_folder import RECIPE_FILE, REPORT_FILE
 from tidegate.run_steps import Task, add_metrics, check_idle, noted_warnings, timed, truncation_notes
 
