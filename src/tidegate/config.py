@@ -119,8 +119,8 @@ class Recipe:
 
 
 _PATHS = ("source", "train", "validation", "test")
-# Keys of the section training that name a file.
-_FILES = ("synonyms", "init_from")
+# Keys that name a file, and their sections.
+_FILES = {"synonyms": "training", "init_from": "training", "language_model": "model"}
 # Tasks that learn from labelled texts alone.
 _LABELS_ALONE = ("linear-text-classification", "contextual-text-classification")
 _MODELS: dict[str, Any] = {"data": Data, "text": Text, "model": Model, "training": Training, "output": Output}
@@ -300,7 +300,8 @@ def _missing_files(recipe: Recipe, beside_recipe: bool) -> list[str]:
     }
     vectors = recipe.arguments.get("vectors") or []
     named |= {("model", "vectors", place): Path(name) for place, name in enumerate(vectors)}
-    named |= {("training", key): Path(name) for key in _FILES if (name := recipe.arguments.get(key)) is not None}
+    files = {(section, key): recipe.arguments.get(key) for key, section in _FILES.items()}
+    named |= {keys: Path(name) for keys, name in files.items() if name is not None}
     for keys, path in named.items():
         if path.exists():
             continue

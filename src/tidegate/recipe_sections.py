@@ -72,6 +72,7 @@ class Model(TypedDict, total=False):
     char_encoder: Literal["cnn", "gru", "lstm"] | None
     char_embedding_size: Count
     char_hidden_size: Count
+    language_model: str | None
     hidden_size: Count
     num_layers: Count
     bidirectional: bool

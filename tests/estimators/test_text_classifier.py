@@ -129,7 +129,7 @@ def test_every_argument_is_used(tmp_path: Path) -> None:
     }
     # These do not act on two epochs of this data; test_fit and the tests below hold them.
     elsewhere = ARGUMENTS_OF_TRAINING | {"patience", "monitor", "device", "verbose", "tune_vectors_after"}
-    elsewhere |= {"char_encoder", "char_embedding_size", "char_hidden_size"}  # test_text_classifier_characters
+    elsewhere |= {"char_encoder", "char_embedding_size", "char_hidden_size", "language_model"}  # tests of their own
     elsewhere |= {"warm_start"}  # test_warm_start
     assert set(changes) | elsewhere == set(make().get_params())
     for name, value in changes.items():

@@ -49,7 +49,7 @@ def test_a_words_features_are_its_own_whatever_stands_beside_it() -> None:
     texts = ["a lovely zzyzx", "zzyzx", "the film zzyzx a lovely people", ""]
     batch = make_batch([forms.rows(row) for row in model.encoder_.encode(texts, unknown=forms.number).ids])
     with torch.inference_mode():
-        features = model.network_.embed(batch.values)
+        features = model.network_.embed(batch.values, batch.ragged)
     assert features.shape[1] == 12 + 8
     rows = batch.ragged.row_of.numpy()
     steps = batch.ragged.step_of.numpy()
@@ -132,7 +132,7 @@ def test_what_cannot_be(changes: dict[str, Any], message: str) -> None:
 def test_ids_alone_are_refused() -> None:
     model = make(char_encoder="cnn", max_epochs=1, **SIZES).fit(X, Y)
     assert not model.reads_ids_alone
-    with pytest.raises(ValueError, match="which ids do not tell; use predict_proba"):
+    with pytest.raises(ValueError, match="reads more of a word than its id; use predict_proba"):
         model.predict_encoded(model.encoder_.encode(X).ids)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -27,11 +28,13 @@ class WordFields:
         words: The vocabulary; a token's id in it is that of its vector.
         characters: The known characters, id 0 every other, or None where words are not read letter by letter.
         others: Further vocabularies, as those of language models, each with whether it is in lower case.
+        language: How the language model is built whose vocabulary is the first of `others`, or None.
     """
 
     words: Vocabulary
     characters: Vocabulary | None = None
     others: tuple[tuple[Vocabulary, bool], ...] = ()
+    language: Mapping[str, Any] | None = None
 
     @property
     def width(self) -> int:

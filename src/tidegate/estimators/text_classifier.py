@@ -65,6 +65,9 @@ class TextClassifier(ClassifierMixin, ClassDecisions, TextNetworkEstimator):
             2016; Lample et al. 2016). None reads none.
         char_embedding_size: Features of a character.
         char_hidden_size: Features that a word's characters give.
+        language_model: A language model's file (:class:`TextLanguageModel`, ``tidegate language train``) of the same
+            `tokenizer`. A mixture of its layers, which is learned, stands beside the words' vectors; the language model
+            itself stays as it is (ELMo, Peters et al. 2018), and is saved with the rest.
         hidden_size: Units of a recurrent layer and direction.
         num_layers: Recurrent layers.
         bidirectional: Whether each layer also reads backwards.
@@ -188,6 +191,7 @@ class TextClassifier(ClassifierMixin, ClassDecisions, TextNetworkEstimator):
         char_encoder: str | None = None,
         char_embedding_size: int = 30,
         char_hidden_size: int = 50,
+        language_model: str | None = None,
         hidden_size: int = 128,
         num_layers: int = 1,
         bidirectional: bool = True,
@@ -362,11 +366,11 @@ class TextClassifier(ClassifierMixin, ClassDecisions, TextNetworkEstimator):
         """`predict_proba` of texts that ``encoder_`` has encoded: one vector of ids a text.
 
         Raises:
-            ValueError: The network reads the characters of words, which ids do not tell.
+            ValueError: The network reads the characters of words, or the states of a language model.
         """
         check_is_fitted(self)
         if not self.reads_ids_alone:
-            raise ValueError("this model reads the characters of words, which ids do not tell; use predict_proba")
+            raise ValueError("this model reads more of a word than its id; use predict_proba")
         return self._predict_ids(ids, (len(self.classes_),))
 
     def _describe(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from tidegate.data.word_forms import WordFields, WordForms
 from tidegate.deploy.bundle import Bundle
 from tidegate.errors import DataError
 from tidegate.estimators.base import check_choice, check_vector_arguments, data_digest, resolve_seed
+from tidegate.estimators.language_source import named_language_model
 from tidegate.estimators.neural import TEXT, FitPlan, NeuralEstimator, seeded
 from tidegate.estimators.pretraining import pretrain_encoder
 from tidegate.estimators.transfer import start_from_bundle
@@ -174,7 +175,8 @@ class TextNetworkEstimator(NeuralEstimator):
         weights = learned.weights
         if factors is not None:
             weights = factors[train] * (1.0 if weights is None else weights)
-        fields, forms, ids = learn_word_fields(self, encoder, texts, self._fields if warm else None)
+        source = None if warm else named_language_model(self)
+        fields, forms, ids = learn_word_fields(self, encoder, texts, self._fields if warm else None, source)
         if forms is not None:
             batching["expand"] = forms.rows
         held_batches = None
@@ -188,6 +190,8 @@ class TextNetworkEstimator(NeuralEstimator):
                 lengths["train"] = both.reshape(-1)
             held_batches = EncodedBatches(others.ids, held.targets, held.weights, shuffle=False, **batching)
         network = self._start(plan, encoder, encoded, functools.partial(build, **_reading(fields, width)))
+        if source is not None and network.language is not None:
+            source.put_into(network.language)
         known = self.vectors is not None or self.init_from is not None
         vectors = network.embedding.weight.detach().cpu().numpy() if known else None
         augment = self._augmenter(augmentation, encoder, encoded, texts, vectors, random_state, forms)

@@ -32,6 +32,7 @@ _KEPT = (
     "char_encoder",
     "char_embedding_size",
     "char_hidden_size",
+    "language_model",
     "hidden_size",
     "num_layers",
     "bidirectional",

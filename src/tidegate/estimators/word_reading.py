@@ -1,7 +1,9 @@
-"""What an estimator's network reads of a word beside its vector: its characters."""
+"""What an estimator's network reads of a word beside its vector: its characters, the states of a language model."""
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +14,7 @@ from tidegate.data.vocabulary import Vocabulary
 from tidegate.data.word_forms import WordFields, WordForms, character_vocabulary
 from tidegate.errors import BundleError, DataError
 from tidegate.estimators.base import check_choice
+from tidegate.estimators.language_source import LanguageSource
 from tidegate.layers.character_encoder import CHARACTER_ENCODERS
 
 __all__ = [
@@ -24,6 +27,7 @@ __all__ = [
     "split_fields",
 ]
 
+_log = logging.getLogger(__name__)
 # The estimator's arguments that say how the characters of a word are read, with what they are where nobody sets them.
 CHARACTERS = {"char_encoder": None, "char_embedding_size": 30, "char_hidden_size": 50}
 _OF_LETTERS = {"characters": "each of its tokens is one character", "bpe": "its tokens are pieces of words"}
@@ -41,6 +45,13 @@ def check_character_arguments(model: Any) -> None:
             raise ValueError(f"{name} must be a whole number of at least 1; found {value!r}")
         if model.char_encoder is None and value != CHARACTERS[name]:
             raise ValueError(f"{name}={value!r} has no effect without char_encoder; set it to one of cnn, gru, lstm")
+    beside = next((name for name in ("char_encoder", "language_model") if getattr(model, name, None)), None)
+    for name in ("init_from", "pretrain_epochs", "adapt_epochs"):
+        if beside is not None and getattr(model, name, None):
+            raise ValueError(
+                f"{name} trains an encoder that reads the words' vectors alone, and {beside} puts more beside "
+                "them; leave one of the two out"
+            )
     if model.char_encoder is None:
         return
     check_choice("char_encoder", model.char_encoder, CHARACTER_ENCODERS)
@@ -49,24 +60,23 @@ def check_character_arguments(model: Any) -> None:
             f"char_encoder={model.char_encoder!r} reads the characters of words, and tokenizer={model.tokenizer!r} "
             f"has none: {reason}; set tokenizer to words or jieba, or leave char_encoder out"
         )
-    for name in ("init_from", "pretrain_epochs", "adapt_epochs"):
-        if getattr(model, name, None):
-            raise ValueError(
-                f"{name} trains an encoder that reads the words' vectors alone, and char_encoder puts more beside "
-                "them; leave one of the two out"
-            )
 
 
 def learn_word_fields(
-    model: Any, encoder: TextEncoder, texts: Sequence[str], known: WordFields | None = None
+    model: Any,
+    encoder: TextEncoder,
+    texts: Sequence[str],
+    known: WordFields | None = None,
+    source: LanguageSource | None = None,
 ) -> tuple[WordFields | None, WordForms | None, list[np.ndarray]]:
-    """What is read of a word, learned from texts: the characters of their words; with the numbers of their words.
+    """What is read of a word, learned from texts; with the numbers of their words.
 
     Args:
         model: The estimator.
         encoder: Of its texts.
         texts: What it learns from.
         known: What was learned before, which then stays.
+        source: The language model whose states stand beside the vectors, or None.
 
     Returns:
         None, None and an empty list where a word's id is all that is read.
@@ -74,12 +84,18 @@ def learn_word_fields(
     if known is not None:
         forms = WordForms(known)
         return known, forms, encode_with(encoder, texts, forms).ids
-    if getattr(model, "char_encoder", None) is None:
+    reads_characters = getattr(model, "char_encoder", None) is not None
+    if not reads_characters and source is None:
         return None, None, []
     first = encoder.num_tokens
     words: dict[str, int] = {}
     ids = encoder.encode(texts, unknown=lambda word: words.setdefault(word, first + len(words))).ids
-    fields = WordFields(encoder.vocabulary, character_vocabulary([*encoder.vocabulary.tokens[1:], *words]))
+    characters = character_vocabulary([*encoder.vocabulary.tokens[1:], *words]) if reads_characters else None
+    fields = WordFields(encoder.vocabulary, characters)
+    if source is not None:
+        _log.info(source.describe(encoder.vocabulary))
+        others = ((source.vocabulary, source.lowercase),)
+        fields = dataclasses.replace(fields, others=others, language=source.settings)
     forms = WordForms(fields)
     for word in words:
         forms.number(word)  # which are the numbers that `ids` hold
@@ -88,9 +104,13 @@ def learn_word_fields(
 
 def fields_to_dict(fields: WordFields | None) -> dict[str, Any]:
     """What a bundle's tokeniser holds of it beside the encoder."""
-    if fields is None or fields.characters is None:
-        return {}
-    return {"characters": list(fields.characters.tokens)}
+    state: dict[str, Any] = {}
+    if fields is not None and fields.characters is not None:
+        state["characters"] = list(fields.characters.tokens)
+    if fields is not None and fields.language is not None:
+        vocabulary, lowercase = fields.others[0]
+        state["language"] = {**fields.language, "tokens": list(vocabulary.tokens), "lowercase": lowercase}
+    return state
 
 
 def split_fields(state: dict[str, Any]) -> tuple[TextEncoder, WordFields | None]:
@@ -100,19 +120,29 @@ def split_fields(state: dict[str, Any]) -> tuple[TextEncoder, WordFields | None]
         BundleError: They are damaged.
     """
     state = dict(state)
-    characters = state.pop("characters", None)
+    characters, language = state.pop("characters", None), state.pop("language", None)
     encoder = TextEncoder.from_dict(state)
-    if characters is None:
+    if characters is None and language is None:
         return encoder, None
     try:
-        return encoder, WordFields(encoder.vocabulary, Vocabulary(characters))
-    except (DataError, TypeError) as error:
-        raise BundleError(f"the tokeniser's characters: {error}") from None
+        fields = WordFields(encoder.vocabulary, None if characters is None else Vocabulary(characters))
+        if language is not None:
+            settings = dict(language)
+            other = (Vocabulary(settings.pop("tokens")), bool(settings.pop("lowercase")))
+            fields = dataclasses.replace(fields, others=(other,), language=settings)
+    except (DataError, TypeError, KeyError) as error:
+        raise BundleError(f"what the tokeniser knows of words: {error}") from None
+    return encoder, fields
 
 
-def network_arguments(fields: WordFields | None) -> dict[str, int]:
+def network_arguments(fields: WordFields | None) -> dict[str, Any]:
     """The arguments of a network that reads so much of a word, beside the estimator's own."""
-    return {} if fields is None or fields.characters is None else {"num_characters": len(fields.characters)}
+    arguments: dict[str, Any] = {}
+    if fields is not None and fields.characters is not None:
+        arguments["num_characters"] = len(fields.characters)
+    if fields is not None and fields.language is not None:
+        arguments["language"] = {"num_tokens": len(fields.others[0][0]), **fields.language}
+    return arguments
 
 
 def encode_with(encoder: TextEncoder, texts: Sequence[str], forms: WordForms | None) -> Encoded:

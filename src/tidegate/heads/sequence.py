@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +15,7 @@ from tidegate.layers.attention import AdditiveAttention, max_pool, mean_pool
 from tidegate.layers.character_encoder import CharacterEncoder
 from tidegate.layers.dropout import check_rate, dropout
 from tidegate.layers.embedding import TokenEmbedding
+from tidegate.layers.language_states import LanguageStates
 from tidegate.layers.locked_dropout import locked_dropout
 from tidegate.layers.pairs import PAIR_PARTS, combine_pairs
 from tidegate.layers.stack import RecurrentStack
@@ -92,6 +93,8 @@ class SequenceNetwork(nn.Module):
         char_hidden_size: Features of a word that its characters give.
         pairs: Whether a row is two texts, both read by the one encoder, and their vectors combined
             (`layers/pairs.py`). Then a layout has 2B rows: those of the first texts, then those of the second ones.
+        language: The arguments of :class:`LanguageStates`, a frozen language model whose states are put beside the
+            vectors; None for none. Then the second number of a row of values is the word's id in its vocabulary.
 
     Raises:
         ValueError: The cell or the pooling is not one of those named, or a rate is out of range.
@@ -121,6 +124,7 @@ class SequenceNetwork(nn.Module):
         char_embedding_size: int = 30,
         char_hidden_size: int = 50,
         pairs: bool = False,
+        language: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
@@ -140,6 +144,10 @@ class SequenceNetwork(nn.Module):
         if char_encoder is not None:
             self.characters = CharacterEncoder(char_encoder, num_characters, char_embedding_size, char_hidden_size)
             size += char_hidden_size
+        self.language: LanguageStates | None = None
+        if language is not None:
+            self.language = LanguageStates(**language)
+            size += self.language.output_size
         self.encoder = RecurrentStack(
             cell,
             size,
@@ -161,20 +169,24 @@ class SequenceNetwork(nn.Module):
 
     def _outputs(self, values: Tensor, ragged: Ragged) -> tuple[Tensor, Tensor, Tensor]:
         """The head's outputs; the encoder's output at every step, as it is and with its locked dropout."""
-        embedded = locked_dropout(self.embed(values), ragged, self.locked_dropout, self.training)
+        embedded = locked_dropout(self.embed(values, ragged), ragged, self.locked_dropout, self.training)
         output, final = self.encoder.encode(embedded, ragged)
         dropped = locked_dropout(output, ragged, self.locked_dropout, self.training)
         vectors = pooled(self.pooling, dropped, final, ragged, self.attention)
         return self.head(combine_pairs(vectors) if self.pairs else vectors), output, dropped
 
-    def embed(self, values: Tensor) -> Tensor:
-        """What the encoder reads of each token, ``[N, I]``: its vector, and what its characters give."""
-        if self.characters is None:
+    def embed(self, values: Tensor, ragged: Ragged) -> Tensor:
+        """What the encoder reads of each token, ``[N, I]``: its vector, what its characters give, and its states."""
+        if values.dim() == 1:
             return self.embedding(values)
-        forms, letters = values[:, 0], values[:, 1:]
+        forms, more = values[:, 0], []
+        if self.characters is not None:
+            more.append(self.characters.of_tokens(forms, values[:, 1 if self.language is None else 2 :]))
+        if self.language is not None:
+            more.append(self.language(values[:, 1], ragged))
         words = forms.masked_fill(forms >= self.embedding.weight.shape[0], self.embedding.unknown_id)
-        spelled = dropout(self.characters.of_tokens(forms, letters), self.embedding.dropout, self.training)
-        return torch.cat([self.embedding(words), spelled], 1)
+        beside = dropout(torch.cat(more, 1), self.embedding.dropout, self.training)
+        return torch.cat([self.embedding(words), beside], 1)
 
     def begin_epoch(self, epoch: int) -> None:
         """Say which epoch of training begins, counted from 0."""
