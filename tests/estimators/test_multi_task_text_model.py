@@ -282,6 +282,20 @@ def test_a_warm_start_goes_on_with_some_of_the_tasks(fitted: MultiTaskTextModel)
         model.fit(X, {"tone": LABELS})
 
 
+def test_pairs_of_texts_are_read_as_the_classifier_reads_them(tmp_path: Path) -> None:
+    pairs = list(zip(X, X[1:] + X[:1], strict=True))
+    alike = [str(first == second) for first, second in zip(LABELS, LABELS[1:] + LABELS[:1], strict=True)]
+    held = (pairs[:20], {"alike": alike[:20]})
+    alone = TextClassifier(**make_arguments()).fit(pairs, alike, validation_data=(pairs[:20], alike[:20]))
+    model = make().fit(pairs, {"alike": alike}, validation_data=held)
+    np.testing.assert_array_equal(model.predict_proba(pairs)["alike"], alone.predict_proba(pairs))
+    drawn = make(task_sampling="uniform", max_epochs=2).fit(pairs, {"alike": alike, "first": RATINGS})
+    loaded = tidegate.load(drawn.save(tmp_path / "model.tg"))
+    np.testing.assert_array_equal(loaded.predict(pairs)["first"], drawn.predict(pairs)["first"])
+    with pytest.raises(DataError, match="the model reads pairs of texts, and X has one text a row"):
+        drawn.predict(X)
+
+
 def test_the_learning_rate_finder_looks_at_all_tasks() -> None:
     found = make(task_sampling="uniform").find_learning_rate(X, Y, steps=40)
     assert 1e-6 < found.suggestion < 1 and len(found.rates) == len(found.losses) > 10

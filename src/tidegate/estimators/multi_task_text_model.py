@@ -30,7 +30,7 @@ from tidegate.estimators.neural import FitPlan
 from tidegate.estimators.text_classifier import TextClassifier
 from tidegate.estimators.text_network import NETWORK, Rows, TextNetworkEstimator
 from tidegate.estimators.warm_start import goes_on
-from tidegate.estimators.word_reading import CHARACTERS, fields_to_dict, network_arguments, split_fields
+from tidegate.estimators.word_reading import CHARACTERS
 from tidegate.heads.multitask import MultiTaskNetwork, TaskHead
 from tidegate.heads.regress import REGRESSION_LOSSES
 from tidegate.heads.sequence import SequenceNetwork
@@ -135,7 +135,7 @@ class MultiTaskTextModel(TextNetworkEstimator):
         """Learn from texts and their targets.
 
         Args:
-            X: Texts: a list, a Series, a 1-D array or one column of a 2-D array.
+            X: Texts: a list, a Series, a 1-D array or one column of a 2-D array; or pairs of texts.
             y: A mapping from tasks to targets, one a text, or a frame of them; None or NaN where a text has none. Texts
                 without any target are left out.
             sample_weight: Weights of the texts in the loss; a text of weight 0 is left out altogether.
@@ -280,7 +280,7 @@ class MultiTaskTextModel(TextNetworkEstimator):
             DataError: X is not a column of texts.
         """
         check_is_fitted(self)
-        return split_outputs(self.tasks_, self._decoded(check_texts(X)))
+        return split_outputs(self.tasks_, self._decoded(check_texts(X, pairs=True)))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The mean of the tasks' scores on the targets that there are: accuracy, and R2 of a regression."""
@@ -295,7 +295,7 @@ class MultiTaskTextModel(TextNetworkEstimator):
             DataError: X or y cannot be used, or a label is one that the task has not.
         """
         check_is_fitted(self)
-        texts = check_texts(X)
+        texts = check_texts(X, pairs=True)
         columns, weights = check_columns(y, len(texts)), check_sample_weight(sample_weight, len(texts))
         targets, outputs = number_targets(self.tasks_, columns), self._decoded(texts)
         scores = scores_by_task(self.tasks_, targets, outputs, weights)
@@ -355,13 +355,13 @@ class MultiTaskTextModel(TextNetworkEstimator):
             for task in self.tasks_
         ]
         return {
-            "tokenizer": {**self.encoder_.to_dict(), **fields_to_dict(self._fields)},
+            "tokenizer": self._reading_state(),
             "labels": [label for own in labels for label in own],
             "metrics": {"n_truncated": self.n_truncated_, "tasks": tasks},
         }
 
     def _restore(self, bundle: Bundle) -> nn.Module:
-        self.encoder_, self._fields = split_fields(bundle.tokenizer)
+        words = self._restore_reading(bundle.tokenizer)
         labels, tasks = iter(bundle.labels), bundle.metrics["tasks"]
         self.tasks_ = []
         for task in tasks:
@@ -372,8 +372,8 @@ class MultiTaskTextModel(TextNetworkEstimator):
             bundle.weights["embedding.weight"].shape[1],
             self._heads(self.tasks_, np.full((1, len(tasks)), np.nan)),
         )
-        return self._build(self.encoder_.num_tokens, heads, size, **network_arguments(self._fields))
+        return self._build(self.encoder_.num_tokens, heads, size, **words)
 
-    def _build(self, num_tokens: int, heads: Sequence[TaskHead], embedding_size: int, **words: int) -> MultiTaskNetwork:
+    def _build(self, num_tokens: int, heads: Sequence[TaskHead], embedding_size: int, **words: Any) -> MultiTaskNetwork:
         options = {"embedding_size": embedding_size, **words, **self._arguments(_MODEL)}
         return MultiTaskNetwork(num_tokens, heads, learn_weights=self.task_weights == UNCERTAINTY, **options)

@@ -52,7 +52,7 @@ class TaskSpec:
         return self.num_classes or 1
 
 
-def join_data_sets(*data_sets: tuple[Any, Mapping[str, Any]]) -> tuple[list[str], dict[str, list[Any]]]:
+def join_data_sets(*data_sets: tuple[Any, Mapping[str, Any]]) -> tuple[list[Any], dict[str, list[Any]]]:
     """One data set out of several: the texts one after another, and None where a data set has not a task's targets.
 
     Args:
@@ -61,11 +61,11 @@ def join_data_sets(*data_sets: tuple[Any, Mapping[str, Any]]) -> tuple[list[str]
     Raises:
         DataError: A data set cannot be used; the message says which, and where.
     """
-    texts: list[str] = []
+    texts: list[Any] = []
     parts: list[tuple[int, dict[str, list[Any]]]] = []
     for number, (X, y) in enumerate(data_sets, start=1):
         try:
-            more = check_texts(X)
+            more = check_texts(X, pairs=True)
             parts.append((len(more), check_columns(y, len(more))))
         except DataError as error:
             raise DataError(f"data set {number}: {error}") from None
@@ -202,13 +202,13 @@ def number_targets(tasks: Sequence[TaskSpec], columns: Mapping[str, Sequence[Any
     return targets
 
 
-def check_rows(X: Any, y: Any, sample_weight: Any) -> tuple[list[str], dict[str, list[Any]], np.ndarray | None]:
+def check_rows(X: Any, y: Any, sample_weight: Any) -> tuple[list[Any], dict[str, list[Any]], np.ndarray | None]:
     """Texts, columns and weights; rows of weight 0, and those without any target, are left out.
 
     Raises:
         DataError: X, y or sample_weight cannot be used, or no row is left.
     """
-    texts = check_texts(X)
+    texts = check_texts(X, pairs=True)
     if not texts:
         raise DataError("X is empty: there must be at least two texts")
     columns, weights = check_columns(y, len(texts)), check_sample_weight(sample_weight, len(texts))

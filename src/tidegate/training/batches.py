@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from typing import Self
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class EncodedBatches:
         self.sampler = LengthBucketedSampler(lengths, batch_size, random_state=random_state, shuffle=shuffle)
         self._rank, self._world = 0, 1
 
-    def share(self, rank: int, world: int) -> EncodedBatches:
+    def share(self, rank: int, world: int) -> Self:
         """The part of each batch that one of several processes takes."""
         part = copy.copy(self)
         part._rank, part._world = rank, world
@@ -57,13 +58,26 @@ class EncodedBatches:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch, counted from 0."""
-        for batch in self.sampler.batches(epoch):
-            rows, weights = rows_of_rank(batch, self.weights, self._rank, self._world)
-            places = places_of_rows(rows, len(self.sampler.lengths), self.width)
-            ids = [self.ids[place] if self.augment is None else self.augment(place, epoch) for place in places]
-            if self.expand is not None:
-                ids = [self.expand(row) for row in ids]
-            yield make_batch(ids, self.targets[rows], weights, origin=rows, width=self.width)
+        for rows in self.sampler.batches(epoch):
+            yield self.made_of(rows, epoch)
+
+    def made_of(
+        self, batch: np.ndarray, epoch: int, targets_of: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> Batch:
+        """The batch of some rows, or this process's part of it.
+
+        Args:
+            batch: The rows.
+            epoch: What `augment` is told.
+            targets_of: From rows to their targets, where they are not all that the rows have.
+        """
+        rows, weights = rows_of_rank(batch, self.weights, self._rank, self._world)
+        places = places_of_rows(rows, len(self.sampler.lengths), self.width)
+        ids = [self.ids[place] if self.augment is None else self.augment(place, epoch) for place in places]
+        if self.expand is not None:
+            ids = [self.expand(row) for row in ids]
+        targets = self.targets[rows] if targets_of is None else targets_of(rows)
+        return make_batch(ids, targets, weights, origin=rows, width=self.width)
 
 
 def lengths_of_rows(ids: Sequence[np.ndarray], width: int) -> np.ndarray:

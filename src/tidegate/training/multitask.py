@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from tidegate.data.batch import Batch, LengthBucketedSampler, make_batch, rows_of_rank
+from tidegate.data.batch import Batch, LengthBucketedSampler
 from tidegate.data.seeds import derive_seed
 from tidegate.errors import nearest
+from tidegate.training.batches import EncodedBatches
 
 __all__ = ["TASK_SAMPLINGS", "TaskBatches", "apportion", "sampling_shares"]
 
@@ -47,7 +49,7 @@ def sampling_shares(counts: Sequence[int], sampling: str, temperature: float | N
 
 
 def apportion(shares: np.ndarray, total: int) -> np.ndarray:
-    """Whole numbers in the shares given, which sum to `total`, by largest remainders; where there is a share at least 1.
+    """Whole numbers in the shares given, which sum to `total`, by largest remainders; every share above 0 has one.
 
     Raises:
         ValueError: `total` is less than there are shares.
@@ -65,7 +67,7 @@ def apportion(shares: np.ndarray, total: int) -> np.ndarray:
     return numbers
 
 
-class TaskBatches:
+class TaskBatches(EncodedBatches):
     """Batches of which each has the targets of one task, drawn in given shares.
 
     An epoch has as many batches as would show each target once. In it every task has its share of them, the same number
@@ -74,14 +76,14 @@ class TaskBatches:
     (random_state, epoch), so that a resumed run needs no state.
 
     Args:
-        ids: One int64 vector a row.
+        ids: One int64 vector a row; of pairs those of all first texts and then those of all second ones.
         targets: ``[rows, T]`` with NaN where a row has none.
         weights: ``[rows]`` or None.
         sampling, temperature: As of :func:`sampling_shares`, ``"joint"`` excepted.
         batch_size: Rows of a batch.
         random_state: Seed of the order.
-        augment: From a row and the number of the task's pass to the ids of the row; None leaves them as they are.
-        expand: As of :class:`~tidegate.training.batches.EncodedBatches`.
+        options: ``augment``, ``expand`` and ``width`` of :class:`~tidegate.training.batches.EncodedBatches`; `augment`
+            is told the number of the task's pass in place of the epoch's.
 
     Raises:
         ValueError: As of :func:`sampling_shares`.
@@ -97,12 +99,12 @@ class TaskBatches:
         temperature: float | None,
         batch_size: int,
         random_state: int,
-        augment: Callable[[int, int], np.ndarray] | None = None,
-        expand: Callable[[np.ndarray], np.ndarray] | None = None,
+        **options: Any,
     ) -> None:
-        self.ids, self.targets, self.weights, self.augment, self.expand = ids, targets, weights, augment, expand
-        self.random_state = random_state
-        lengths = np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
+        super().__init__(
+            ids, targets, weights, batch_size=batch_size, random_state=random_state, shuffle=True, **options
+        )
+        self.random_state, lengths = random_state, self.sampler.lengths
         self.rows = [np.flatnonzero(~np.isnan(targets[:, task])) for task in range(targets.shape[1])]
         self.shares = sampling_shares([len(rows) for rows in self.rows], sampling, temperature)
         self.samplers = [
@@ -110,13 +112,6 @@ class TaskBatches:
             for task, rows in enumerate(self.rows)
         ]
         self.counts = apportion(self.shares, sum(len(sampler) for sampler in self.samplers))
-        self._rank, self._world = 0, 1
-
-    def share(self, rank: int, world: int) -> TaskBatches:
-        """The part of each batch that one of several processes takes."""
-        part = copy.copy(self)
-        part._rank, part._world = rank, world
-        return part
 
     def __len__(self) -> int:
         return int(self.counts.sum())
@@ -127,14 +122,14 @@ class TaskBatches:
         order = generator.permutation(np.repeat(np.arange(len(self.counts)), self.counts))
         streams = [self._stream(task, epoch * int(count)) for task, count in enumerate(self.counts)]
         for task in order.tolist():
-            batch, number = next(streams[task])
-            rows, weights = rows_of_rank(batch, self.weights, self._rank, self._world)
-            ids = [self.ids[row] if self.augment is None else self.augment(int(row), number) for row in rows]
-            if self.expand is not None:
-                ids = [self.expand(row) for row in ids]
-            targets = np.full((len(rows), len(self.counts)), np.nan, dtype=self.targets.dtype)
-            targets[:, task] = self.targets[rows, task]
-            yield make_batch(ids, targets, weights, origin=rows)
+            rows, number = next(streams[task])
+            yield self.made_of(rows, number, functools.partial(self._targets_of, task))
+
+    def _targets_of(self, task: int, rows: np.ndarray) -> np.ndarray:
+        """The targets of some rows with those of one task alone."""
+        targets = np.full((len(rows), len(self.counts)), np.nan, dtype=self.targets.dtype)
+        targets[:, task] = self.targets[rows, task]
+        return targets
 
     def _stream(self, task: int, start: int) -> Iterator[tuple[np.ndarray, int]]:
         """The rows of a task's batches from the one numbered `start` on, and the pass that each is of."""
