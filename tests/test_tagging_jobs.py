@@ -144,6 +144,16 @@ def test_predict_prints_entities_with_their_places(run: jobs.Training):
     assert call("predict", str(run.model), stdin="Zoë met Bo.\n\n") == "[Zoë PER] met [Bo PER].\n\n"
 
 
+def test_predict_counts_characters_whatever_they_are(run: jobs.Training):
+    text = "👩🏽‍🚀 Zoë met\u2028Bo in\x0c New  York.\x85 \u00a0e\u0301"
+    line, rest = call("predict", str(run.model), "--json", stdin=text + "\n").split("\n")
+    record = json.loads(line)
+    assert record["text"] == text and rest == ""
+    assert {"Zoë", "Bo"} <= {entity["text"] for entity in record["entities"]}
+    for entity in record["entities"]:
+        assert text[entity["start"] : entity["end"]] == entity["text"]
+
+
 @pytest.mark.parametrize(("unit", "plain"), [("words", True), ("characters", False), ("tagged-characters", False)])
 def test_word_and_tag_lines(tmp_path: Path, unit: str, plain: bool):
     lines = ["我/r  爱/v  北京/ns", "他/r  在/p  北京/ns", "北京/ns  很/d  大/a"] * 8
