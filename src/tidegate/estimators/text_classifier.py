@@ -279,7 +279,8 @@ class TextClassifier(ClassifierMixin, ClassDecisions, TextNetworkEstimator):
             run_folder: Where ``epochs.csv`` and the checkpoints ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt``
                 are kept.
             resume: Go on from the last finished epoch in `run_folder`, where there is one.
-            callbacks: Your own, of the class ``lightning.Callback``.
+            callbacks: Your own, of the class ``lightning.Callback``, called before the epoch is judged; a callback that
+                sets ``trainer.should_stop`` makes the epoch the last one.
             loggers: Where the epochs are recorded: ``"tensorboard"`` and ``"mlflow"``, in `run_folder`, or loggers of
                 Lightning's.
             unlabelled: Further texts, which the vocabulary and `pretrain_epochs` learn from.

@@ -95,6 +95,8 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
         if not isinstance(self.members, (int, np.integer)) or isinstance(self.members, bool) or self.members < 2:
             raise ValueError(f"members must be a whole number of at least 2; found {self.members!r}")
         member = TextClassifier() if self.estimator is None else self.estimator
+        if getattr(member, "warm_start", False):
+            raise ValueError("warm_start has no effect in an ensemble, which trains new members in each fit; leave it out")
         given = member.random_state if self.random_state is None else self.random_state
         random_state = resolve_seed(given)
         started = time.perf_counter()

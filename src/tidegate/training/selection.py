@@ -91,7 +91,7 @@ class Selection(lightning.Callback):
             trainer.save_checkpoint(self.folder.last)
             if better and trainer.is_global_zero:
                 self.folder.keep_best()
-        trainer.should_stop = self.finished
+        trainer.should_stop = trainer.should_stop or self.finished  # a callback may have stopped it already
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Record which epoch was kept."""
