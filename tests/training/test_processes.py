@@ -46,24 +46,31 @@ def assert_close(first: tuple[Any, FitResult], second: tuple[Any, FitResult]) ->
     assert first[1].best_epoch == second[1].best_epoch
 
 
-def started_by_this_process() -> list[int]:
-    """Processes of training that this one has started and that are there."""
-    found = []
+def ranks() -> dict[int, tuple[int, str]]:
+    """The other ranks that there are: process -> the one that started it, and its job."""
+    found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            command, status = (folder / "cmdline").read_bytes(), (folder / "stat").read_text()
+            words = (folder / "cmdline").read_bytes().decode().split("\0")
+            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
         except OSError:
             continue
-        if b"tidegate.training.rank" in command and status.rpartition(")")[2].split()[1] == str(os.getpid()):
-            found.append(int(folder.name))
+        if "tidegate.training.rank" in words and state != "Z":
+            found[int(folder.name)] = int(parent), words[3]
     return found
+
+
+def started_by_this_process() -> list[int]:
+    return [process for process, (parent, _) in ranks().items() if parent == os.getpid()]
 
 
 def test_the_parts_of_a_batch_are_the_batch() -> None:
     weights = np.arange(20.0)
     for count, world in ((16, 2), (7, 3), (1, 2), (2, 4)):
         rows = np.arange(3, 3 + count)
-        parts = [rows_of_rank(rows, weights, rank, world) for rank in range(world)]
+        parts = [
+            (part, np.array(own)) for part, own in (rows_of_rank(rows, weights, rank, world) for rank in range(world))
+        ]
         taken = [row for part, own in parts for row, weight in zip(part, own, strict=True) if weight]
         assert sorted(taken) == rows.tolist()
         assert sum(own.sum() for _, own in parts) == weights[rows].sum()
@@ -209,28 +216,19 @@ def test_no_process_outlives_the_one_that_started_it(number: signal.Signals, tmp
     )
     limit = time.monotonic() + PATIENCE
 
-    def others() -> list[int]:
-        listed = subprocess.run(["ps", "-eo", "pid,stat,args"], capture_output=True, text=True, check=True).stdout
-        rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
-        return [int(row[0]) for row in rows if str(process.pid) not in row[0] and job in row[2] and "Z" not in row[1]]
-
     try:
         while not (tmp_path / "checkpoints" / "last.ckpt").exists():
             assert process.poll() is None and time.monotonic() < limit
             time.sleep(0.05)
-        children = subprocess.run(
-            ["ps", "-o", "args=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
-        ).stdout.splitlines()
-        (job,) = {line.split()[3] for line in children if "tidegate.training.rank" in line}
-        assert len(others()) == 1
+        (job,) = {job for parent, job in ranks().values() if parent == process.pid}
         process.send_signal(number)
         out = process.communicate(timeout=PATIENCE)[0].decode()
     finally:
         process.kill()
         process.wait()
-    while others() and time.monotonic() < limit:
+    while any(its == job for _, its in ranks().values()):  # which may have another parent by now
+        assert time.monotonic() < limit
         time.sleep(0.05)
-    assert others() == []
     if number == signal.SIGINT:
         assert out.splitlines()[-1].startswith("interrupted ")
     if number == signal.SIGTERM:

@@ -32,6 +32,11 @@ class StateTable(nn.Module):
         """Take other rows, ``[M, D]`` floats, perhaps mapped from a file; None lets go of them."""
         self._rows = rows
 
+    @property
+    def held(self) -> Any:
+        """The rows that `hold` took, or None; a copy of this module has none."""
+        return self._rows
+
     def begin_epoch(self, epoch: int) -> None:
         """Nothing here depends on the epoch."""
 
@@ -87,6 +92,11 @@ class ContextualClassifier(SequenceClassifier):
         """Take the given states that the next batches mean, ``[M, D]``; None lets go of them."""
         if isinstance(self.embedding, StateTable):
             self.embedding.hold(rows)
+
+    @property
+    def held(self) -> Any:
+        """The states that `hold` took, or None."""
+        return self.embedding.held if isinstance(self.embedding, StateTable) else None
 
     def _outputs(self, values: Tensor, ragged: Ragged) -> tuple[Tensor, Tensor, Tensor]:
         if self.transformer is None:

@@ -114,6 +114,7 @@ def fit(
         if settings.devices > 1:
             job = {
                 "network": copy.deepcopy(network).cpu(),
+                "held": getattr(network, "held", None),  # what a network reads beside its weights, and copies without
                 "train": train,
                 "validation": validation,
                 "settings": dataclasses.replace(settings, verbose=False),

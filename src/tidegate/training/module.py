@@ -139,7 +139,7 @@ class NetworkModule(lightning.LightningModule):
         total, count = cast(Trainable, self.network).loss(batch)
         sums = torch.stack([total.detach(), count])
         if self.trainer.world_size > 1:
-            sums = cast(Tensor, self.trainer.strategy.reduce(sums, reduce_op="sum"))  # so that all stop where one must
+            torch.distributed.all_reduce(sums)  # of all processes, so that all stop where one must
         if not bool(torch.isfinite(sums[0])):
             raise DivergenceError(self._divergence(sums[0], batch, batch_idx))
         self.train_sums = sums if self.train_sums is None else self.train_sums + sums
@@ -216,8 +216,7 @@ class NetworkModule(lightning.LightningModule):
             self.train_seconds = time.perf_counter() - self.epoch_started
         train_loss = math.nan if self.train_sums is None else _ratio(self.train_sums)
         measured = {name: self._quotient(sums) for name, sums in self.validation_sums.items()} | self.validation_score
-        tokens = torch.tensor(float(self.tokens), device=self.device)
-        tokens = cast(Tensor, self.trainer.strategy.reduce(tokens, reduce_op="sum"))
+        tokens = self._summed(torch.tensor(float(self.tokens), device=self.device))
         return {
             "epoch": self.current_epoch + 1,
             "train_loss": train_loss,
@@ -240,7 +239,14 @@ class NetworkModule(lightning.LightningModule):
         return score(np.concatenate(targets), np.concatenate(outputs), weighted)
 
     def _quotient(self, sums: Tensor) -> float:
-        return _ratio(cast(Tensor, self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")))
+        return _ratio(self._summed(sums))
+
+    def _summed(self, values: Tensor) -> Tensor:
+        """The sum over all processes. Lightning's reduce would wait for all of them before it adds."""
+        values = values.clone()
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(values)
+        return values
 
     def _divergence(self, total: Tensor, batch: Batch, batch_idx: int) -> str:
         rows = batch.origin.tolist()  # of several processes those of this one

@@ -171,7 +171,7 @@ class Processes:
         Raises:
             TidegateError: One of them failed; the message says which, and its last words.
         """
-        threads = torch.get_num_threads()
+        threads, hook = torch.get_num_threads(), sys.excepthook
         known = {name: os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT")}
         try:
             torch.set_num_threads(self._threads)
@@ -180,8 +180,8 @@ class Processes:
             self._await_ready()
             try:
                 yield
-            except RuntimeError as error:  # of a connection that broke
-                time.sleep(0.2)
+            except RuntimeError as error:  # of a connection that broke, by a process that is still about to end
+                self._await_end(any_one=True)
                 self._blame(error)
                 raise
             self._await_end()
@@ -195,6 +195,7 @@ class Processes:
                 else:
                     os.environ[name] = value
             torch.set_num_threads(threads)
+            sys.excepthook = hook  # torch.distributed has put its own before it
             self._folder.cleanup()
 
     def _start(self, rank: int) -> subprocess.Popen[bytes]:
@@ -237,17 +238,20 @@ class Processes:
             if code:
                 lines = self._words(rank).read_text(encoding="utf-8", errors="replace").strip().splitlines()
                 how = f"was ended by signal {-code}" if code < 0 else f"failed with exit status {code}"
-                said = f": {lines[-1]}" if lines else ""
+                said = f": {lines[-1].removeprefix(f'[rank{rank}]: ')}" if lines else ""
                 raise TidegateError(
                     f"process {rank + 1} of {self.world} {how}{said}. The others were ended; the finished epochs are "
                     "kept where the run has a folder: go on by resuming it"
                 ) from error
 
-    def _await_end(self) -> None:
+    def _await_end(self, any_one: bool = False) -> None:
+        """Wait a while for the end of all processes, or of the first."""
         limit = time.monotonic() + _END_SECONDS
-        for child in self._children:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(max(0.1, limit - time.monotonic()))
+        while time.monotonic() < limit:
+            ended = [child.poll() is not None for child in self._children]
+            if all(ended) or (any_one and any(ended)):
+                return
+            time.sleep(0.02)
 
     def _end(self) -> None:
         for child in self._children:

@@ -29,6 +29,8 @@ def main(job: Path, rank: int, world: int, port: int) -> None:
     parts: dict[str, Any] = pickle.loads(job.read_bytes())
     settings, validation = parts["settings"], parts["validation"]
     network = parts["network"]
+    if parts["held"] is not None:
+        network.hold(parts["held"])
     average = make_average(network, settings)
     selection = Selection(settings, parts["folder"], parts["fingerprint"], average)
     if parts["state"] is not None:
