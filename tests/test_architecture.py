@@ -40,6 +40,7 @@ UPPER = {
     "config",
     "contextual_jobs",
     "ensemble_jobs",
+    "label_jobs",
     "linear_jobs",
     "recipe_contextual",
     "recipe_linear",

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tidegate.estimators.contextual_text_classifier import ContextualTextClassifier as ContextualTextClassifier
     from tidegate.estimators.linear_text_classifier import LinearTextClassifier as LinearTextClassifier
     from tidegate.estimators.loading import load as load
+    from tidegate.estimators.multi_label_text_classifier import MultiLabelTextClassifier as MultiLabelTextClassifier
     from tidegate.estimators.multi_task_text_model import MultiTaskTextModel as MultiTaskTextModel
     from tidegate.estimators.multitask_data import join_data_sets as join_data_sets
     from tidegate.estimators.ranker import Ranker as Ranker
@@ -65,6 +66,7 @@ _HOMES = {
     "MinLSTM": "tidegate.layers.minimal",
     "MultiHeadAttention": "tidegate.layers.multihead",
     "MultiTaskTextModel": "tidegate.estimators.multi_task_text_model",
+    "MultiLabelTextClassifier": "tidegate.estimators.multi_label_text_classifier",
     "OnnxNode": "tidegate.layers.onnx_weights",
     "RNN": "tidegate.layers.recurrent",
     "Ragged": "tidegate.kernels.ragged",
@@ -109,6 +111,7 @@ __all__ = [
     "MinGRU",
     "MinLSTM",
     "MultiHeadAttention",
+    "MultiLabelTextClassifier",
     "MultiTaskTextModel",
     "OnnxNode",
     "Ragged",

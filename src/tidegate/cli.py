@@ -168,6 +168,9 @@ def evaluate(
     tag_column: Annotated[
         str | None, typer.Option(help="Of tagged columns: where the tag stands; -1 is the last.", show_default=False)
     ] = None,
+    label_separator: Annotated[
+        str | None, typer.Option(help="Between several labels of a text; ; by default.", show_default=False)
+    ] = None,
     unit: Annotated[
         str | None, typer.Option(help="Of word/tag lines: words, characters, tagged-characters.", show_default=False)
     ] = None,
@@ -182,7 +185,7 @@ def evaluate(
         from tidegate.recipe_data import options_named
 
         named = {"encoding": encoding, "errors": errors, "format": format, "unit": unit}
-        named |= {"token_column": token_column, "tag_column": _column(tag_column)}
+        named |= {"token_column": token_column, "tag_column": _column(tag_column), "label_separator": label_separator}
         reading = reading_options(delimiter=delimiter, quote=quote, header=header, **named)
         with options_named("On the command line", "--{}"):
             result = jobs.evaluate(model, data, text=text, label=label, part=part, split=split, **reading)

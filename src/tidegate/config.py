@@ -26,12 +26,23 @@ from tidegate.recipe_multitask import MULTITASK_MODELS, MultiTaskSections, multi
 from tidegate.recipe_pairs import pair_problems
 from tidegate.recipe_sections import BaselineOptions, Data, Model, Output, Sections, Text, Training
 from tidegate.recipe_tagging import TAGGING_MODELS, TaggingSections, tagging_data_problems
-from tidegate.recipe_targets import REGRESSION_MODELS, RegressionSections
+from tidegate.recipe_targets import MULTI_LABEL_MODELS, REGRESSION_MODELS, MultiLabelSections, RegressionSections
 
 SECTIONS = ("text", "model", "training")
 READING = ("delimiter", "quote", "encoding", "errors", "header")
 TABLES_ONLY = ("delimiter", "quote", "header")
 TAGGED_ONLY = ("format", "token_column", "tag_column", "unit")
+
+
+AnySections = (
+    Sections
+    | TaggingSections
+    | LinearSections
+    | ContextualSections
+    | MultiTaskSections
+    | RegressionSections
+    | MultiLabelSections
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +58,7 @@ class Recipe:
 
     path: Path
     data_folder: Path
-    sections: Sections | TaggingSections | LinearSections | ContextualSections | MultiTaskSections | RegressionSections
+    sections: AnySections
     document: Document
 
     @property
@@ -131,6 +142,7 @@ TASKS: dict[str, tuple[Any, dict[str, Any]]] = {
     "contextual-text-classification": (ContextualSections, CONTEXTUAL_MODELS),
     "sequence-tagging": (TaggingSections, TAGGING_MODELS),
     "text-regression": (RegressionSections, REGRESSION_MODELS),
+    "multi-label-text-classification": (MultiLabelSections, MULTI_LABEL_MODELS),
     "multi-task-text": (MultiTaskSections, MULTITASK_MODELS),
 }
 
@@ -261,7 +273,9 @@ def _data_problems(recipe: Recipe) -> list[str]:
         except DataError as error:
             problems.append(f"{at('source')}: {error}")
     if "source" in data:
-        idle = ["validation", "test"] + (["text", "label", "split", *READING] if bundled is not None else [])
+        idle = ["validation", "test"] + (
+            ["text", "label", "split", "label_separator", *READING] if bundled is not None else []
+        )
         reason = "data.source brings its own" if bundled is None else "the bundled data bring their own"
     else:
         idle, reason = ["split"], "data.train and its fellows are the splits"

@@ -18,6 +18,7 @@ from tidegate.run_folder import MODEL_FILE, RATE_FILE, RECIPE_FILE, prepare_run_
 from tidegate.run_steps import (
     check_craft,
     check_device,
+    check_idle,
     find_rate_for,
     finished_by_resuming,
     noted_warnings,
@@ -229,7 +230,8 @@ def evaluate(
         part: The part to judge on: a value of the column ``split``. None takes the whole file, or the test part of
             bundled data.
         reading: How the file is read: ``delimiter``, ``quote``, ``encoding``, ``errors``, ``header``, as in
-            ``read_text_examples``; for a tagger ``format``, ``token_column``, ``tag_column``, ``unit``, ``encoding``,
+            ``read_text_examples``; ``label_separator`` for a model of several labels a text; for a tagger
+            ``format``, ``token_column``, ``tag_column``, ``unit``, ``encoding``,
             ``errors``, as in ``read_tagged``.
 
     Raises:
@@ -240,6 +242,8 @@ def evaluate(
     started = time.perf_counter()
     estimator = _load(model)
     columns = {"text": text, "label": label, "split": split, "part": part}
+    if estimator.kind != "multi-label-text-classifier" and "label_separator" in reading:
+        check_idle(["label_separator"], "data with one label a text")
     metrics = task_of_kind(estimator.kind).evaluate(estimator, data, columns, **reading)
     return Evaluation(str(model), data, metrics, time.perf_counter() - started)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PAIR_TASKS", "one_or_two", "pair_columns", "pair_problems", "rows_to_read", "text_or_pair"]
 
-PAIR_TASKS = ("text-classification", "text-regression")
+PAIR_TASKS = ("text-classification", "text-regression", "multi-label-text-classification")
 
 
 def one_or_two(value: object) -> object:

@@ -7,15 +7,17 @@ gained here.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from tidegate.recipe_sections import STRICT, Data, Model, Output, Text, Training
 
 __all__ = [
+    "MULTI_LABEL_MODELS",
     "REGRESSION_MODELS",
+    "MultiLabelSections",
     "RegressionSections",
     "derived_section",
 ]
@@ -46,6 +48,24 @@ RegressionTraining = derived_section(
 )
 
 
+MultiLabelData = derived_section(Data, "MultiLabelData", label_separator=Annotated[str, Field(min_length=1)])
+MultiLabelTraining = derived_section(
+    Training,
+    "MultiLabelTraining",
+    monitor=Literal[
+        "micro_f1",
+        "macro_f1",
+        "accuracy",
+        "loss",
+        "roc_auc",
+        "average_precision",
+        "matthews",
+        "log_loss",
+        "calibration_error",
+    ],
+)
+
+
 class RegressionSections(BaseModel):
     """A whole recipe of text-regression; ``data.label`` is the column of the numbers."""
 
@@ -63,5 +83,26 @@ REGRESSION_MODELS: dict[str, Any] = {
     "text": Text,
     "model": Model,
     "training": RegressionTraining,
+    "output": Output,
+}
+
+
+class MultiLabelSections(BaseModel):
+    """A whole recipe of multi-label-text-classification; ``data.label`` is the column of the labels of a text."""
+
+    model_config = STRICT
+    task: Literal["multi-label-text-classification"]
+    data: MultiLabelData  # pyright: ignore[reportInvalidTypeForm]
+    text: Text = {}
+    model: Model = {}
+    training: MultiLabelTraining = {}  # pyright: ignore[reportInvalidTypeForm]
+    output: Output = Output()
+
+
+MULTI_LABEL_MODELS: dict[str, Any] = {
+    "data": MultiLabelData,
+    "text": Text,
+    "model": Model,
+    "training": MultiLabelTraining,
     "output": Output,
 }

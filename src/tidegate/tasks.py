@@ -15,6 +15,7 @@ _TASKS = {
     "contextual-text-classification": ("tidegate.contextual_jobs", "contextual_task"),
     "sequence-tagging": ("tidegate.tagging_jobs", "tagging_task"),
     "text-regression": ("tidegate.number_jobs", "regression_task"),
+    "multi-label-text-classification": ("tidegate.label_jobs", "multi_label_task"),
     "multi-task-text": ("tidegate.multitask_jobs", "multitask_task"),
 }
 # Kind of a saved model -> its task, where they differ in name; all else are classifiers of texts.
@@ -22,6 +23,7 @@ _TASK_OF_KIND = {
     "sequence-tagger": "sequence-tagging",
     "multi-task-text": "multi-task-text",
     "text-regressor": "text-regression",
+    "multi-label-text-classifier": "multi-label-text-classification",
 }
 
 

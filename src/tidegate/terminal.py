@@ -19,6 +19,7 @@ __all__ = [
     "class_table",
     "json_line",
     "judgement_line",
+    "label_line",
     "make_cell",
     "make_console",
     "make_table",
@@ -109,6 +110,13 @@ def accuracy_line(metrics: dict[str, Any]) -> str:
     )
 
 
+def label_line(metrics: dict[str, Any]) -> str:
+    """The headline of a judgement of several labels a text."""
+    names = {"micro_f1": "micro F1", "macro_f1": "macro F1", "average_precision": "average precision"}
+    told = ", ".join(f"{name} {metrics[key]:.4f}" for key, name in names.items())
+    return f"{told}, all labels right {metrics['accuracy']:.4f}"
+
+
 def number_line(metrics: dict[str, Any]) -> str:
     """The headline of a judgement of numbers."""
     names = {"mae": "MAE", "rmse": "RMSE", "r2": "R2", "pearson": "Pearson", "spearman": "Spearman"}
@@ -119,6 +127,8 @@ def judgement_line(metrics: dict[str, Any]) -> str:
     """The headline of a judgement of labels, numbers or tags, with what it was made on."""
     if "tasks" in metrics:
         return "".join(f"\n    {name}: {judgement_line(own)}" for name, own in metrics["tasks"].items())
+    if "label_accuracy" in metrics:
+        return f"{label_line(metrics)} on {metrics['count']:,} texts"
     if "mae" in metrics:
         return f"{number_line(metrics)} on {metrics['count']:,} texts"
     if "tokens" not in metrics:
@@ -147,7 +157,9 @@ def print_training(console: Console, title: str, run: Training) -> None:
     if run.test is not None:
         print_line(console, f"  test {judgement_line(run.test)}")
     for baseline in [] if run.baseline is None else run.baseline.get("tasks", {"": run.baseline}).values():
-        figures = number_line(baseline) if "mae" in baseline else f"accuracy {baseline['accuracy']:.4f}"
+        figures = f"accuracy {baseline['accuracy']:.4f}"
+        if "mae" in baseline or "micro_f1" in baseline:
+            figures = number_line(baseline) if "mae" in baseline else label_line(baseline)
         print_line(console, f"  baseline {figures}: {baseline['name']}")
     if run.test is not None:
         console.print(class_table(run.test))

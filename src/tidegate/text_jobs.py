@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Prediction",
     "classification_task",
+    "decision_notes",
     "finished_run",
     "fit_texts",
     "judge_texts",
@@ -225,7 +226,7 @@ def decision_notes(model: Any) -> list[str]:
             f"{before['log_loss']:.4f} to {after['log_loss']:.4f}"
         )
     threshold = getattr(model, "threshold_", None)
-    if threshold is not None and getattr(model, "threshold", None) == "tuned":
+    if isinstance(threshold, float) and getattr(model, "threshold", None) == "tuned":
         notes.append(
             f"the threshold was tuned on the validation data: {model.classes_[1]} is predicted from a probability of "
             f"{threshold:.4f} on"

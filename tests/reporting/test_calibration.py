@@ -53,8 +53,12 @@ def test_labels_have_a_temperature_as_well() -> None:
     assert loss(found) < min(loss(0.98 * found), loss(1.02 * found))
 
 
-def test_answers_that_are_all_right_stop_at_the_coldest() -> None:
-    assert fit_temperature(0.1 * np.eye(3), np.arange(3)) == pytest.approx(0.05, rel=1e-3)
+def test_answers_that_are_all_right_or_say_nothing_fit_no_temperature() -> None:
+    for factor in (0.1, 10):
+        with pytest.warns(UserWarning, match="no temperature was fitted: all of these rows are right"):
+            assert fit_temperature(factor * np.eye(3), np.arange(3)) == 1
+    with pytest.warns(UserWarning, match="the outputs say nothing, so that flat probabilities have the least"):
+        assert fit_temperature(np.eye(3), np.array([1, 2, 0])) == 1
 
 
 def test_softened_probabilities_are_those_of_divided_logits() -> None:

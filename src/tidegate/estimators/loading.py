@@ -9,6 +9,7 @@ from tidegate.deploy.bundle import Bundle, load_bundle
 from tidegate.errors import BundleError
 from tidegate.estimators.contextual_text_classifier import ContextualTextClassifier
 from tidegate.estimators.linear_text_classifier import LinearTextClassifier
+from tidegate.estimators.multi_label_text_classifier import MultiLabelTextClassifier
 from tidegate.estimators.multi_task_text_model import MultiTaskTextModel
 from tidegate.estimators.ranker import Ranker
 from tidegate.estimators.sequence_tagger import SequenceTagger
@@ -24,6 +25,7 @@ _ESTIMATORS = (
     ContextualTextClassifier,
     LinearTextClassifier,
     MultiTaskTextModel,
+    MultiLabelTextClassifier,
     Ranker,
     SequenceTagger,
     TextClassifier,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ Weights = NDArray[np.floating[Any]] | None
 def fit_temperature(logits: Numbers, targets: NDArray[Any], weights: Weights = None) -> float:
     """The temperature by which logits are divided for the least log-loss (Guo et al. 2017), between 1/20 and 20.
 
+    Where all rows are right, or the outputs say nothing, there is none; it is then 1, with a warning.
+
     Args:
         logits: ``[n, C]``.
         targets: ``[n]``, the places of the right classes; or ``[n, C]``, whether each label is there.
@@ -51,7 +54,15 @@ def fit_temperature(logits: Numbers, targets: NDArray[Any], weights: Weights = N
         return float(np.average(totals - right * scale, weights=weights))
 
     ends = (math.log(_COLDEST), math.log(_HOTTEST))
-    return math.exp(optimize.minimize_scalar(log_loss, bounds=ends, method="bounded", options={"xatol": 1e-6}).x)
+    found = math.exp(optimize.minimize_scalar(log_loss, bounds=ends, method="bounded", options={"xatol": 1e-6}).x)
+    why = ""
+    if (right >= logits.max(1)).all():
+        why = "all of these rows are right, so that ever surer"
+    elif found > 0.99 * _HOTTEST:
+        why = "the outputs say nothing, so that flat"
+    if why:
+        warnings.warn(f"no temperature was fitted: {why} probabilities have the least log-loss", stacklevel=2)
+    return 1.0 if why else found
 
 
 def softened(probabilities: Numbers, temperature: float, *, labels: bool = False) -> Numbers:

@@ -124,6 +124,17 @@ class MultiTaskFacts(RunFacts):
     answers: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class LabelFacts(RunFacts):
+    """What is known of a run that trained a model of several labels a text; ``class_counts`` are of labels.
+
+    Attributes:
+        test: the result of :func:`tidegate.reporting.label_metrics.label_metrics` on the test set.
+        baseline: the result of :func:`tidegate.reporting.compare.label_baseline`.
+        mistakes: :class:`tidegate.reporting.label_metrics.LabelMistake` values.
+    """
+
+
 def json_safe(value: Any) -> Any:
     """The value as JSON can hold it: NaN and infinity become null, arrays lists, keys and anything else text."""
     if isinstance(value, bool) or value is None:

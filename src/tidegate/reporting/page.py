@@ -16,7 +16,8 @@ import yaml
 
 import tidegate
 from tidegate.reporting import plots
-from tidegate.reporting.facts import Mistake, MultiTaskFacts, NumberFacts, RunFacts, TaggingFacts, json_safe
+from tidegate.reporting.facts import LabelFacts, Mistake, MultiTaskFacts, NumberFacts, RunFacts, TaggingFacts, json_safe
+from tidegate.reporting.label_page import label_sections
 from tidegate.reporting.markup import card as _card
 from tidegate.reporting.markup import cut_text as _cut_text
 from tidegate.reporting.markup import duration as _duration
@@ -43,6 +44,8 @@ def render_page(facts: RunFacts) -> str:
     """The whole report as an HTML document that needs no other file and no network."""
     if isinstance(facts, TaggingFacts):
         judged = tagging_sections(facts, _notes(facts))
+    elif isinstance(facts, LabelFacts):
+        judged = label_sections(facts, _notes(facts))
     elif isinstance(facts, NumberFacts):
         judged = number_sections(facts, _notes(facts))
     elif isinstance(facts, MultiTaskFacts):
@@ -262,12 +265,13 @@ def _counts(facts: RunFacts) -> str:
         for label, count in counts.items():
             totals[label] = totals.get(label, 0) + count
     shown = list(totals) if len(totals) <= _MOST_CLASSES else sorted(totals, key=lambda c: -totals[c])[:_MOST_CLASSES]
-    rows = []
+    rows, tagged = [], isinstance(facts, TaggingFacts)  # whose labels are those of segments, many a sentence
     for split in splits:
         counts = facts.class_counts.get(split, {})
         total = facts.counts.get(split, sum(counts.values()))
+        whole = sum(counts.values()) if tagged else total
         cells = [
-            f"{counts.get(label, 0):,} ({counts.get(label, 0) / total:.0%})" if counts and total else "–"
+            f"{counts.get(label, 0):,} ({counts.get(label, 0) / whole:.0%})" if counts and whole else "–"
             for label in shown
         ]
         rows.append((split, f"{total:,}", *cells))
@@ -276,7 +280,7 @@ def _counts(facts: RunFacts) -> str:
         if len(totals) > len(shown)
         else ""
     )
-    return _card(_table(("split", "texts", *shown), rows) + more)
+    return _card(_table(("split", "sentences" if tagged else "texts", *shown), rows) + more)
 
 
 def _lengths(facts: RunFacts) -> str:
