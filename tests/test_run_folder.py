@@ -74,6 +74,17 @@ def test_a_run_that_was_killed_in_its_first_epoch_is_resumed_by_its_recipe(tmp_p
     assert prepare(None, tmp_path, resume=True).name == "2025-12-31_00-00-00"
 
 
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path):
+    finish(tmp_path)
+    (tmp_path / "member-1").mkdir()
+    abandoned = [".recipe.yaml.17", ".model.tg.17.ab12.partial", ".probe-17", "member-1/.epochs.csv.9"]
+    kept = [".gitignore", "recipe.yaml", ".recipe.yaml", "notes.yaml.17", "member-1/epochs.csv"]
+    for name in (*abandoned, *kept):
+        (tmp_path / name).touch()
+    prepare(tmp_path, tmp_path, resume=True)
+    assert [name for name in (*abandoned, *kept) if (tmp_path / name).exists()] == kept
+
+
 def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(TidegateError, match=r"file/run: the run's folder cannot be written: Not a directory"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ MODEL_FILE, RECIPE_FILE, REPORT_FILE, METRICS_FILE = "model.tg", "recipe.yaml", 
 RATE_FILE = "rate_search.json"  # what the learning-rate finder saw, so that a resumed run has the same rate
 CARD_FILE, EPOCHS_FILE = "model_card.md", "epochs.csv"
 CHECKPOINTS = "checkpoints"
+_ABANDONED = re.compile(r"\.(?:probe-\d+|\w+\.(?:yaml|html|json|md|csv|tg)\.\d+(?:\.\w+\.partial)?)")
 # What a run's records leave beside these files (`training/records.py`).
 RECORDS = ("tensorboard", "mlflow.db", "mlflow.json", "mlflow-artifacts")
 
@@ -64,6 +66,7 @@ def _resumable_folder(name: str, out: str | Path | None, runs: Path) -> Path:
     begun += [folder for folder in candidates if (folder / RECIPE_FILE).is_file()]
     if begun:
         _check_writable(begun[0])
+        _remove_abandoned(begun[0])
         return begun[0]
     place = out if out is not None else runs / name
     raise TidegateError(
@@ -75,6 +78,15 @@ def _resumable_folder(name: str, out: str | Path | None, runs: Path) -> Path:
 def _holds_checkpoints(folder: Path, name: str) -> bool:
     """Whether a run left checkpoints: its own, or those of its pre-training or of its members below it."""
     return any((folder / CHECKPOINTS).glob(name)) or any(folder.glob(f"*/{CHECKPOINTS}/{name}"))
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove half-written files that a killed process left beside those of a run, and beside those of its parts."""
+    for place in (folder, *(item for item in folder.iterdir() if item.is_dir())):
+        for path in place.iterdir():
+            if _ABANDONED.fullmatch(path.name):
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
 def _check_writable(folder: Path) -> None:
