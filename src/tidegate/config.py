@@ -26,23 +26,12 @@ from tidegate.recipe_multitask import MULTITASK_MODELS, MultiTaskSections, multi
 from tidegate.recipe_pairs import pair_problems
 from tidegate.recipe_sections import BaselineOptions, Data, Model, Output, Sections, Text, Training
 from tidegate.recipe_tagging import TAGGING_MODELS, TaggingSections, tagging_data_problems
-from tidegate.recipe_targets import MULTI_LABEL_MODELS, REGRESSION_MODELS, MultiLabelSections, RegressionSections
+from tidegate.recipe_targets import TARGET_TASKS, TargetSections
 
 SECTIONS = ("text", "model", "training")
 READING = ("delimiter", "quote", "encoding", "errors", "header")
 TABLES_ONLY = ("delimiter", "quote", "header")
 TAGGED_ONLY = ("format", "token_column", "tag_column", "unit")
-
-
-AnySections = (
-    Sections
-    | TaggingSections
-    | LinearSections
-    | ContextualSections
-    | MultiTaskSections
-    | RegressionSections
-    | MultiLabelSections
-)
 
 
 @dataclass(frozen=True)
@@ -58,7 +47,7 @@ class Recipe:
 
     path: Path
     data_folder: Path
-    sections: AnySections
+    sections: Sections | TaggingSections | LinearSections | ContextualSections | MultiTaskSections | TargetSections
     document: Document
 
     @property
@@ -141,8 +130,7 @@ TASKS: dict[str, tuple[Any, dict[str, Any]]] = {
     "linear-text-classification": (LinearSections, LINEAR_MODELS),
     "contextual-text-classification": (ContextualSections, CONTEXTUAL_MODELS),
     "sequence-tagging": (TaggingSections, TAGGING_MODELS),
-    "text-regression": (RegressionSections, REGRESSION_MODELS),
-    "multi-label-text-classification": (MultiLabelSections, MULTI_LABEL_MODELS),
+    **TARGET_TASKS,
     "multi-task-text": (MultiTaskSections, MULTITASK_MODELS),
 }
 

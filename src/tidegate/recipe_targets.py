@@ -14,13 +14,7 @@ from typing_extensions import TypedDict
 
 from tidegate.recipe_sections import STRICT, Data, Model, Output, Text, Training
 
-__all__ = [
-    "MULTI_LABEL_MODELS",
-    "REGRESSION_MODELS",
-    "MultiLabelSections",
-    "RegressionSections",
-    "derived_section",
-]
+__all__ = ["TARGET_TASKS", "MultiLabelSections", "RegressionSections", "TargetSections", "derived_section"]
 
 
 def derived_section(base: Any, name: str, *, without: Collection[str] = (), **own: Any) -> Any:
@@ -78,15 +72,6 @@ class RegressionSections(BaseModel):
     output: Output = Output()
 
 
-REGRESSION_MODELS: dict[str, Any] = {
-    "data": Data,
-    "text": Text,
-    "model": Model,
-    "training": RegressionTraining,
-    "output": Output,
-}
-
-
 class MultiLabelSections(BaseModel):
     """A whole recipe of multi-label-text-classification; ``data.label`` is the column of the labels of a text."""
 
@@ -99,10 +84,15 @@ class MultiLabelSections(BaseModel):
     output: Output = Output()
 
 
-MULTI_LABEL_MODELS: dict[str, Any] = {
-    "data": MultiLabelData,
-    "text": Text,
-    "model": Model,
-    "training": MultiLabelTraining,
-    "output": Output,
+TargetSections = RegressionSections | MultiLabelSections
+# Task -> its sections, as a whole and one by one.
+TARGET_TASKS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "text-regression": (
+        RegressionSections,
+        {"data": Data, "text": Text, "model": Model, "training": RegressionTraining, "output": Output},
+    ),
+    "multi-label-text-classification": (
+        MultiLabelSections,
+        {"data": MultiLabelData, "text": Text, "model": Model, "training": MultiLabelTraining, "output": Output},
+    ),
 }
