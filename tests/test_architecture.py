@@ -80,6 +80,7 @@ WITHOUT_TORCH = [
     "data/seeds.py",
     "data/bundled.py",
     "data/columns.py",
+    "data/language_words.py",
     "data/raw_text.py",
     "data/span_lines.py",
     "data/tag_schemes.py",

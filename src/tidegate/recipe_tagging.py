@@ -68,6 +68,7 @@ class TaggingModel(TypedDict, total=False):
     char_hidden_size: Count
     case_features: bool
     bigram_embedding_size: Annotated[int, Field(ge=0)]
+    language_model: str | None
     hidden_size: Count
     num_layers: Count
     bidirectional: bool

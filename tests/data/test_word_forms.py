@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tidegate.data.language_words import LanguageWords
 from tidegate.data.vocabulary import Vocabulary
 from tidegate.data.word_forms import LONGEST_WORD, WordFields, WordForms, character_vocabulary
 
@@ -39,8 +40,15 @@ def test_many_words_and_a_long_one():
         assert read(row[1:]) == (word if len(word) <= LONGEST_WORD else word[:half] + word[-half:])
 
 
-def test_ids_in_further_vocabularies_stand_beside():
-    cased = Vocabulary(["<unk>", "Cat", "act"])
-    forms = WordForms(WordFields(WORDS, None, ((cased, False), (Vocabulary(["<unk>", "act"]), True))))
-    rows = forms.rows(np.array([forms.number("Act"), forms.number("act"), 1]))
-    assert rows.tolist() == [[4, 0, 1], [5, 2, 1], [1, 0, 0]]
+def test_ids_of_a_language_model_stand_beside():
+    cased = LanguageWords(Vocabulary(["<unk>", "Cat", "act"]), False, {"size": 3})
+    lower = LanguageWords(Vocabulary(["<unk>", "act"]), True, {"size": 3})
+    found = []
+    for language in (cased, lower):
+        forms = WordForms(WordFields(WORDS, None, language))
+        found.append(forms.rows(np.array([forms.number("Act"), forms.number("act"), 1])).tolist())
+    assert found == [[[4, 0], [5, 2], [1, 0]], [[4, 1], [5, 1], [1, 0]]]
+    both = WordForms(WordFields(WORDS, LETTERS, lower)).rows(np.array([2]))[0]
+    assert both[:2].tolist() == [2, 0] and read(both[2:]) == "cats"
+    assert LanguageWords.from_dict(lower.to_dict()) == lower
+    assert cased.arguments == {"num_tokens": 3, "size": 3}

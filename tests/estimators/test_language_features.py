@@ -15,6 +15,7 @@ from estimators.test_text_classifier import X, Y, make
 from tidegate import TextLanguageModel, jobs
 from tidegate.config import load_recipe
 from tidegate.data.batch import make_batch
+from tidegate.data.tagging_batch import make_tagging_batch
 from tidegate.data.word_forms import WordForms
 from tidegate.errors import BundleError, RecipeError
 from tiny_reviews import write_tiny
@@ -90,6 +91,44 @@ def test_chinese_characters_have_states_too(tmp_path: Path) -> None:
     model = make(tokenizer="characters", language_model=language, max_epochs=8, patience=8)
     model.fit(texts, [text[-1] for text in texts])
     assert model.predict(["服务很好", "房间坏"]).tolist() == ["好", "坏"]
+
+
+def test_a_tagger_reads_the_same_states(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    people, places = [f"p{number}" for number in range(30)], [f"c{number}" for number in range(30)]
+    told = [
+        f"{one} lives in {other} now"
+        for one, other in zip(generator.choice(people, 400), generator.choice(places, 400), strict=True)
+    ]
+    language = train_language_model(tmp_path / "lm.tg", told, hidden_size=16, max_epochs=6)
+
+    def sentences(first: int) -> tuple[list[list[str]], list[list[str]]]:
+        """Of known people and places, or others, in an order that does not tell them apart."""
+        pairs = [(people[first + n % 15], places[first + (n * 7) % 15]) for n in range(60)]
+        return (
+            [[*pair] if n % 2 else [*pair[::-1]] for n, pair in enumerate(pairs)],
+            [["S-P", "S-C"] if n % 2 else ["S-C", "S-P"] for n in range(60)],
+        )
+
+    settings: dict[str, Any] = {"hidden_size": 12, "max_epochs": 12, "patience": 12, "char_encoder": None}
+    settings |= {"verbose": False, "random_state": 0, "learning_rate": 0.02, "case_features": False}
+    model = tidegate.SequenceTagger(language_model=language, **settings).fit(*sentences(0))
+    assert model.score(*sentences(15)) > 0.85
+    assert tidegate.SequenceTagger(**settings).fit(*sentences(0)).score(*sentences(15)) < 0.75
+    # The states are the language model's own, token by token.
+    source = TextLanguageModel.load(language)
+    batch = make_tagging_batch(model.encoder_.encode([["p20", "in", "c20"], ["nobody"]]), np.array([0, 1]))
+    theirs = make_batch(source.encoder_.encode(["p20 in c20", "nobody"]).ids)
+    with torch.inference_mode():
+        found = model.network_.features(batch)[:, -32:]
+        vectors = source.network_.embedding(theirs.values)
+        layers = [torch.cat([vectors, vectors], 1), *source.network_.encoder.layer_outputs(vectors, theirs.ragged)]
+        shares = model.network_.language.mix.softmax(0)
+        expected = model.network_.language.scale * sum(share * h for share, h in zip(shares, layers, strict=True))
+    torch.testing.assert_close(found, expected)
+    path = model.save(tmp_path / "m.tg")
+    Path(language).unlink()
+    assert tidegate.load(path).predict(sentences(15)[0]) == model.predict(sentences(15)[0])
 
 
 def test_what_cannot_be(language: str, tmp_path: Path) -> None:

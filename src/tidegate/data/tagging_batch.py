@@ -30,6 +30,7 @@ class TaggingBatch(Batch):
         form_lengths: ``[W]`` int64, how many characters each form has.
         intents: ``[B]`` int64 in the caller's order of rows, or None.
         spelled: ``[W, F]`` what a network read of each form's characters already, or None; then there are none here.
+        language: ``[N]`` int64, each token's id in a language model's vocabulary, or None.
     """
 
     cases: Tensor
@@ -39,6 +40,7 @@ class TaggingBatch(Batch):
     form_lengths: Tensor
     intents: Tensor | None
     spelled: Tensor | None = None
+    language: Tensor | None = None
 
     def to(self, device: torch.device | str) -> TaggingBatch:
         """The same batch on a device."""
@@ -94,6 +96,7 @@ def make_tagging_batch(
         form_lengths=torch.from_numpy(sizes),
         intents=None if intents is None else torch.from_numpy(intents[rows]),
         spelled=spelled,
+        language=None if encoded.language is None else torch.from_numpy(encoded.language[forms]),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tidegate.data.language_words import LanguageWords
 from tidegate.data.vocabulary import Vocabulary
 from tidegate.errors import BundleError, DataError
 
@@ -32,6 +33,7 @@ class EncodedSentences:
         cases: ``[forms]`` which of `CASES` it is.
         characters: The ids of all forms' characters, one form after another.
         starts: ``[forms + 1]`` where each form's characters begin.
+        language: ``[forms]`` the id of each form in a language model's vocabulary; None where none is read.
     """
 
     forms: list[np.ndarray]
@@ -40,6 +42,7 @@ class EncodedSentences:
     cases: np.ndarray
     characters: np.ndarray
     starts: np.ndarray
+    language: np.ndarray | None = None
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -58,6 +61,7 @@ class TokenEncoder:
         extra_words: Further words, whose vectors are given and stay; their ids follow.
         characters: The characters; id 0 is every other.
         bigrams: The pairs of neighbours, as ``"first\\nsecond"``; id 0 is every other. None where they are not used.
+        language: The words of a language model whose states are read, or None.
     """
 
     lowercase: bool
@@ -66,6 +70,7 @@ class TokenEncoder:
     extra_words: tuple[str, ...]
     characters: Vocabulary
     bigrams: Vocabulary | None
+    language: LanguageWords | None = None
 
     @classmethod
     def fit(
@@ -78,6 +83,7 @@ class TokenEncoder:
         min_count: int,
         use_bigrams: bool,
         known_words: Iterable[str] = (),
+        language: LanguageWords | None = None,
     ) -> TokenEncoder:
         """Learn the vocabularies of some sentences.
 
@@ -88,6 +94,7 @@ class TokenEncoder:
             min_count: Words and pairs that occur less often are unknown; words that are `known_words` are kept.
             use_bigrams: Whether pairs of neighbours are read too.
             known_words: Words that have a vector of their own already.
+            language: As the attribute.
 
         Raises:
             DataError: There is no token.
@@ -112,7 +119,7 @@ class TokenEncoder:
             bigrams = Vocabulary.from_counts(pairs, max_size=4 * max_vocabulary, min_count=min_count)
         extra = tuple(word for word in dict.fromkeys(known_words) if word not in words.index)
         letters = Vocabulary.from_counts(characters, max_size=len(characters) + 1)
-        return cls(lowercase, replace_digits, words, extra, letters, bigrams)
+        return cls(lowercase, replace_digits, words, extra, letters, bigrams, language)
 
     def key(self, token: str) -> str:
         """The word that a token is looked up as."""
@@ -156,6 +163,7 @@ class TokenEncoder:
             np.array([_case(token) for token in numbers], dtype=np.int64),
             characters,
             starts,
+            None if self.language is None else np.array([self.language.number(token) for token in numbers], np.int64),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -167,6 +175,7 @@ class TokenEncoder:
             "extra_words": list(self.extra_words),
             "characters": list(self.characters.tokens),
             "bigrams": None if self.bigrams is None else list(self.bigrams.tokens),
+            **({} if self.language is None else {"language": self.language.to_dict()}),
         }
 
     @classmethod
@@ -177,7 +186,7 @@ class TokenEncoder:
             BundleError: A key is missing, unknown, or has no legal value.
         """
         names = set(cls.__dataclass_fields__)
-        if not isinstance(state, dict) or set(state) != names:
+        if not isinstance(state, dict) or set(state) | {"language"} != names:
             found = sorted(state) if isinstance(state, dict) else type(state).__name__
             raise BundleError(f"the encoder's state: expected the keys {sorted(names)}, found {found}")
         try:
@@ -188,8 +197,9 @@ class TokenEncoder:
                 tuple(state["extra_words"]),
                 Vocabulary(state["characters"]),
                 None if state["bigrams"] is None else Vocabulary(state["bigrams"]),
+                LanguageWords.from_dict(state["language"]) if "language" in state else None,
             )
-        except (DataError, TypeError) as error:
+        except (DataError, TypeError, KeyError) as error:
             raise BundleError(f"the encoder's state: {error}") from None
 
 

@@ -1,15 +1,15 @@
-"""Words as rows of numbers: their id, their ids in other vocabularies, and their characters."""
+"""Words as rows of numbers: their id, their id in a language model, and their characters."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
+from tidegate.data.language_words import LanguageWords
 from tidegate.data.vocabulary import Vocabulary
 
 __all__ = ["LONGEST_WORD", "NO_CHARACTER", "WordFields", "WordForms", "character_vocabulary"]
@@ -27,35 +27,36 @@ class WordFields:
     Attributes:
         words: The vocabulary; a token's id in it is that of its vector.
         characters: The known characters, id 0 every other, or None where words are not read letter by letter.
-        others: Further vocabularies, as those of language models, each with whether it is in lower case.
-        language: How the language model is built whose vocabulary is the first of `others`, or None.
+        language: The words of a language model, or None where none is read.
     """
 
     words: Vocabulary
     characters: Vocabulary | None = None
-    others: tuple[tuple[Vocabulary, bool], ...] = ()
-    language: Mapping[str, Any] | None = None
+    language: LanguageWords | None = None
 
     @property
     def width(self) -> int:
-        """Numbers of a row: the form, an id for each further vocabulary, and the characters."""
-        return 1 + len(self.others) + (0 if self.characters is None else LONGEST_WORD)
+        """Numbers of a row: the form, the language model's id, and the characters."""
+        return self._beside + (0 if self.characters is None else LONGEST_WORD)
 
     def row(self, number: int, word: str) -> np.ndarray:
         """The row of one word, ``[width]`` int32."""
         row = np.full(self.width, NO_CHARACTER, dtype=np.int32)
         row[0] = number
-        for place, (vocabulary, lowercase) in enumerate(self.others, start=1):
-            row[place] = vocabulary.index.get(word.lower() if lowercase else word, 0)
+        if self.language is not None:
+            row[1] = self.language.number(word)
         if self.characters is not None:
             # Of a longer word its beginning and its end, where stems and endings stand.
             half = LONGEST_WORD // 2
             read = word if len(word) <= LONGEST_WORD else word[:half] + word[-half:]
-            first = 1 + len(self.others)
             # The vocabulary's own name for unknown words has no letters of its own.
             letters = self.characters.encode(read) if number else [0]
-            row[first : first + len(letters)] = letters
+            row[self._beside : self._beside + len(letters)] = letters
         return row
+
+    @property
+    def _beside(self) -> int:
+        return 1 if self.language is None else 2
 
     @cached_property
     def table(self) -> np.ndarray:
@@ -89,7 +90,7 @@ class WordForms:
         return found
 
     def rows(self, numbers: np.ndarray) -> np.ndarray:
-        """Numbers ``[n]`` to rows ``[n, width]``: the number, the further ids, the characters, -1 beyond the last."""
+        """Numbers ``[n]`` to rows ``[n, width]``: number, the language model's id, characters, -1 beyond the last."""
         known = len(self.fields.words)
         rows = self.fields.table[np.where(numbers < known, numbers, 0)]
         beyond = np.flatnonzero(numbers >= known)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from tidegate.data.encoder import TextEncoder
+from tidegate.data.language_words import LanguageWords
 from tidegate.data.vocabulary import Vocabulary
 from tidegate.deploy.bundle import load_bundle
 from tidegate.errors import BundleError
@@ -26,17 +27,13 @@ class LanguageSource:
     Attributes:
         path: Its file.
         tokenizer: What its tokens are: ``"words"``, ``"characters"`` or ``"jieba"``.
-        vocabulary: Its tokens.
-        lowercase: Whether they are in lower case.
-        settings: ``cell``, ``size``, ``num_layers`` and ``bidirectional``.
+        words: Its vocabulary, and how it is built.
         weights: By name.
     """
 
     path: str
     tokenizer: str
-    vocabulary: Vocabulary
-    lowercase: bool
-    settings: Mapping[str, Any]
+    words: LanguageWords
     weights: Mapping[str, np.ndarray]
 
     def put_into(self, states: LanguageStates) -> None:
@@ -53,8 +50,7 @@ class LanguageSource:
         Raises:
             ValueError: None of them.
         """
-        index = self.vocabulary.index
-        known = sum((word.lower() if self.lowercase else word) in index for word in words.tokens[1:])
+        known = sum(self.words.number(word) > 0 for word in words.tokens[1:])
         if not known:
             raise ValueError(
                 f"language_model={self.path!r} knows none of the {len(words) - 1:,} words (the first are "
@@ -101,4 +97,5 @@ def read_language_model(path: str | os.PathLike[str], tokenizer: str | None) -> 
         "num_layers": int(config["num_layers"]),
         "bidirectional": bool(config["bidirectional"]),
     }
-    return LanguageSource(name, encoder.tokenizer, encoder.vocabulary, encoder.lowercase, settings, bundle.weights)
+    words = LanguageWords(encoder.vocabulary, encoder.lowercase, settings)
+    return LanguageSource(name, encoder.tokenizer, words, bundle.weights)

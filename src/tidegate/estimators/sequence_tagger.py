@@ -25,6 +25,7 @@ from tidegate.data.token_encoder import CASES, TokenEncoder
 from tidegate.deploy.bundle import Bundle
 from tidegate.errors import DataError
 from tidegate.estimators.base import check_sample_weight
+from tidegate.estimators.language_source import LanguageSource, read_language_model
 from tidegate.estimators.neural import seeded
 from tidegate.estimators.tag_predictions import TagPredictions
 from tidegate.estimators.tagging_data import (
@@ -91,6 +92,9 @@ class SequenceTagger(TagPredictions):
         char_hidden_size: Features that a word's characters give.
         case_features: Whether the model is told a word's capitals and digits.
         bigram_embedding_size: Features of a token with its next one, which serves characters as tokens; 0 for none.
+        language_model: A language model's file (:class:`TextLanguageModel`, ``tidegate language train``), a mixture of
+            whose layers, which is learned, stands beside the words' vectors (ELMo, Peters et al. 2018); it stays as it
+            is and is saved with the rest. Tokens are looked up in it whole.
         hidden_size: Units of a recurrent layer and direction.
         num_layers: Recurrent layers.
         bidirectional: Whether each layer also reads backwards.
@@ -168,6 +172,7 @@ class SequenceTagger(TagPredictions):
         char_hidden_size: int = 50,
         case_features: bool = True,
         bigram_embedding_size: int = 0,
+        language_model: str | None = None,
         hidden_size: int = 128,
         num_layers: int = 1,
         bidirectional: bool = True,
@@ -202,56 +207,7 @@ class SequenceTagger(TagPredictions):
         devices: int = 1,
         verbose: bool | None = None,
     ) -> None:
-        self.tokenizer = tokenizer
-        self.lowercase = lowercase
-        self.replace_digits = replace_digits
-        self.max_vocabulary = max_vocabulary
-        self.min_count = min_count
-        self.tag_scheme = tag_scheme
-        self.model_scheme = model_scheme
-        self.illegal_tags = illegal_tags
-        self.cell = cell
-        self.embedding_size = embedding_size
-        self.vectors = vectors
-        self.extra_words = extra_words
-        self.char_encoder = char_encoder
-        self.char_embedding_size = char_embedding_size
-        self.char_hidden_size = char_hidden_size
-        self.case_features = case_features
-        self.bigram_embedding_size = bigram_embedding_size
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.bidirectional = bidirectional
-        self.output_layer = output_layer
-        self.dropout = dropout
-        self.embedding_dropout = embedding_dropout
-        self.word_dropout = word_dropout
-        self.recurrent_dropout = recurrent_dropout
-        self.intent_pooling = intent_pooling
-        self.intent_weight = intent_weight
-        self.window = window
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.optimizer = optimizer
-        self.momentum = momentum
-        self.schedule = schedule
-        self.warmup_epochs = warmup_epochs
-        self.decay_factor = decay_factor
-        self.decay_epochs = decay_epochs
-        self.batch_size = batch_size
-        self.accumulate = accumulate
-        self.max_epochs = max_epochs
-        self.patience = patience
-        self.monitor = monitor
-        self.validation_fraction = validation_fraction
-        self.gradient_clip = gradient_clip
-        self.gradient_clip_value = gradient_clip_value
-        self.ema_decay = ema_decay
-        self.precision = precision
-        self.random_state = random_state
-        self.device = device
-        self.devices = devices
-        self.verbose = verbose
+        self._store(locals())
 
     def fit(
         self,
@@ -322,7 +278,8 @@ class SequenceTagger(TagPredictions):
         converted = [convert_tags(row, scheme, target) for row in train_part[1]]
         names = full_tags((tag for row in converted for tag in row), target)
         intent_names = None if labels is None else sorted(set(train_part[2]))
-        encoder = self._fit_encoder(train_part[0])
+        source = None if self.language_model is None else read_language_model(self.language_model, None)
+        encoder = self._fit_encoder(train_part[0], source)
         batching: dict[str, Any] = {"batch_size": self.batch_size, "random_state": plan.random_state}
         train_weights = None if weights is None else weights[train]
         numbers, _ = numbered(converted, names)
@@ -338,6 +295,9 @@ class SequenceTagger(TagPredictions):
             encoded = encoder.encode(validation[0])
             validation_batches = TaggingBatches(encoded, numbers, said, held_weights, shuffle=False, **batching)
         network = self._make_network(encoder, names, target, intent_names, all_names, plan.random_state)
+        if source is not None and network.language is not None:
+            _log.info(source.describe(encoder.words))
+            source.put_into(network.language)
         everything = [(sentences, tags, labels), *([] if validation is None else [validation])]
         self._train(
             plan,
@@ -370,7 +330,7 @@ class SequenceTagger(TagPredictions):
         chosen = None if labels is None else [labels[row] for row in kept]
         return [sentences[row] for row in kept], [tags[row] for row in kept], chosen
 
-    def _fit_encoder(self, sentences: list[list[str]]) -> TokenEncoder:
+    def _fit_encoder(self, sentences: list[list[str]], source: LanguageSource | None) -> TokenEncoder:
         known: tuple[str, ...] = ()
         if self.vectors is not None:
             files = [self.vectors] if isinstance(self.vectors, str | os.PathLike) else list(self.vectors)
@@ -379,6 +339,7 @@ class SequenceTagger(TagPredictions):
             sentences,
             use_bigrams=self.bigram_embedding_size > 0,
             known_words=known[: self.extra_words],
+            language=None if source is None else source.words,
             **self._arguments(("lowercase", "replace_digits", "max_vocabulary", "min_count")),
         )
 
@@ -424,6 +385,7 @@ class SequenceTagger(TagPredictions):
             num_tags=len(tags),
             num_intents=len(intents or ()),
             embedding_size=size,
+            language=None if encoder.language is None else encoder.language.arguments,
             masks=None if free else (torch.from_numpy(follow), torch.from_numpy(first), torch.from_numpy(last)),
             **self._arguments(_MODEL),
         )

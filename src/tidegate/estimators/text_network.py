@@ -140,11 +140,8 @@ class TextNetworkEstimator(NeuralEstimator):
             check_character_arguments(self)
         augmentation = self._augmentation()
         for name in ("pretrain_epochs", "adapt_epochs"):
-            if (
-                not isinstance(epochs := getattr(self, name), (int, np.integer))
-                or isinstance(epochs, bool)
-                or epochs < 0
-            ):
+            epochs = getattr(self, name)
+            if not isinstance(epochs, (int, np.integer)) or isinstance(epochs, bool) or epochs < 0:
                 raise ValueError(f"{name} must be a whole number of at least 0; found {epochs!r}")
         random_state, given = plan.random_state, held is not None
         train, places = np.arange(len(rows.texts)), np.arange(0)

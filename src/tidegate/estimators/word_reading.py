@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tidegate.data.encoder import Encoded, TextEncoder
+from tidegate.data.language_words import LanguageWords
 from tidegate.data.vocabulary import Vocabulary
 from tidegate.data.word_forms import WordFields, WordForms, character_vocabulary
 from tidegate.errors import BundleError, DataError
@@ -94,8 +95,7 @@ def learn_word_fields(
     fields = WordFields(encoder.vocabulary, characters)
     if source is not None:
         _log.info(source.describe(encoder.vocabulary))
-        others = ((source.vocabulary, source.lowercase),)
-        fields = dataclasses.replace(fields, others=others, language=source.settings)
+        fields = dataclasses.replace(fields, language=source.words)
     forms = WordForms(fields)
     for word in words:
         forms.number(word)  # which are the numbers that `ids` hold
@@ -108,8 +108,7 @@ def fields_to_dict(fields: WordFields | None) -> dict[str, Any]:
     if fields is not None and fields.characters is not None:
         state["characters"] = list(fields.characters.tokens)
     if fields is not None and fields.language is not None:
-        vocabulary, lowercase = fields.others[0]
-        state["language"] = {**fields.language, "tokens": list(vocabulary.tokens), "lowercase": lowercase}
+        state["language"] = fields.language.to_dict()
     return state
 
 
@@ -127,9 +126,7 @@ def split_fields(state: dict[str, Any]) -> tuple[TextEncoder, WordFields | None]
     try:
         fields = WordFields(encoder.vocabulary, None if characters is None else Vocabulary(characters))
         if language is not None:
-            settings = dict(language)
-            other = (Vocabulary(settings.pop("tokens")), bool(settings.pop("lowercase")))
-            fields = dataclasses.replace(fields, others=(other,), language=settings)
+            fields = dataclasses.replace(fields, language=LanguageWords.from_dict(language))
     except (DataError, TypeError, KeyError) as error:
         raise BundleError(f"what the tokeniser knows of words: {error}") from None
     return encoder, fields
@@ -141,7 +138,7 @@ def network_arguments(fields: WordFields | None) -> dict[str, Any]:
     if fields is not None and fields.characters is not None:
         arguments["num_characters"] = len(fields.characters)
     if fields is not None and fields.language is not None:
-        arguments["language"] = {"num_tokens": len(fields.others[0][0]), **fields.language}
+        arguments["language"] = fields.language.arguments
     return arguments
 
 

@@ -6,6 +6,7 @@ With intents, a second head labels the sentence from the same encoder (Liu & Lan
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from tidegate.layers.character_encoder import CharacterEncoder
 from tidegate.layers.crf import CRF
 from tidegate.layers.dropout import check_rate
 from tidegate.layers.embedding import TokenEmbedding
+from tidegate.layers.language_states import LanguageStates
 from tidegate.layers.locked_dropout import locked_dropout
 from tidegate.layers.stack import RecurrentStack
 
@@ -55,6 +57,8 @@ class TokenBatch(Protocol):
     def intents(self) -> Tensor | None: ...
     @property
     def spelled(self) -> Tensor | None: ...
+    @property
+    def language(self) -> Tensor | None: ...
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,7 @@ class TaggingNetwork(nn.Module):
         intent_weight: Factor of the second head's loss.
         masks: Which tags may follow one another, be first and be last; None for all.
         segments: By which validation counts segments; None where tags mark none.
+        language: The arguments of :class:`LanguageStates`, a frozen language model whose states are read too, or None.
     """
 
     def __init__(
@@ -210,6 +215,7 @@ class TaggingNetwork(nn.Module):
         intent_weight: float = 1.0,
         masks: tuple[Tensor, Tensor, Tensor] | None = None,
         segments: Segments | None = None,
+        language: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         check_rate("dropout", dropout)
@@ -226,6 +232,8 @@ class TaggingNetwork(nn.Module):
         size = embedding_size + num_cases
         size += 0 if self.characters is None else char_hidden_size
         size += 0 if self.bigrams is None else bigram_embedding_size
+        self.language = None if language is None else LanguageStates(**language)
+        size += 0 if self.language is None else self.language.output_size
         self.encoder = RecurrentStack(
             cell, size, hidden_size, num_layers, bidirectional, dropout, recurrent_dropout=recurrent_dropout
         )
@@ -258,6 +266,10 @@ class TaggingNetwork(nn.Module):
             if batch.bigrams is None:
                 raise ValueError("this network reads pairs of neighbours; the batch has none")
             parts.append(self.bigrams(batch.bigrams))
+        if self.language is not None:
+            if batch.language is None:
+                raise ValueError("this network reads a language model's states; the batch has none of its ids")
+            parts.append(self.language(batch.language, batch.ragged))
         return torch.cat(parts, 1)
 
     def forward(self, batch: TokenBatch) -> tuple[Tensor, Tensor | None]:
