@@ -168,3 +168,17 @@ def test_a_number_that_is_none_is_named_by_file_and_line(tmp_path: Path, line: s
 def test_keys_that_cannot_be(tmp_path: Path, override: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         load_recipe(write_numbers(tmp_path), overrides=[override])
+
+
+def test_a_learning_rate_is_found_for_numbers_and_for_labels(tmp_path: Path) -> None:
+    from test_label_jobs import write_kinds
+
+    options = ["output.baseline=false", "output.report=false", "training.max_epochs=1"]
+    for write, more in ((write_numbers, []), (write_kinds, ["training.calibrate=null"])):
+        folder = tmp_path / write.__name__
+        folder.mkdir()
+        path = write(folder)
+        run = jobs.train(load_recipe(path, overrides=[*options, *more]), out=tmp_path / path.stem, find_rate=True)
+        assert run.rate_search is not None
+        rate = load_recipe(run.folder / "recipe.yaml").arguments["learning_rate"]
+        assert rate == pytest.approx(run.rate_search["suggestion"], rel=0.1)

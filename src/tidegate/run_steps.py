@@ -21,7 +21,7 @@ _log = logging.getLogger("tidegate.jobs")
 
 
 # Tasks whose estimators look for a learning rate.
-_FINDING = ("text-classification", "multi-task-text")
+_FINDING = ("text-classification", "text-regression", "multi-label-text-classification", "multi-task-text")
 
 
 @dataclasses.dataclass(frozen=True)

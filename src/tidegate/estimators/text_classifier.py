@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from tidegate.data.seeds import derive_seed
 from tidegate.deploy.bundle import Bundle
 from tidegate.errors import DataError
 from tidegate.estimators.base import (
@@ -22,22 +24,19 @@ from tidegate.estimators.base import (
 )
 from tidegate.estimators.decisions import ClassDecisions
 from tidegate.estimators.neural import FitPlan
+from tidegate.estimators.rate_finding import RateFinding
+from tidegate.estimators.teaching import check_teaching, taught_rows, teaching_arguments
 from tidegate.estimators.text_network import NETWORK, Rows, TextNetworkEstimator
 from tidegate.estimators.warm_start import known_values
 from tidegate.estimators.word_reading import CHARACTERS
 from tidegate.heads.classify import SequenceClassifier
-from tidegate.heads.sequence import SequenceNetwork
-
-if TYPE_CHECKING:
-    from tidegate.training.fit import BatchSource
-    from tidegate.training.rate_finder import FoundRate
 
 __all__ = ["TextClassifier"]
 
 _MODEL = (*NETWORK, *CHARACTERS, "label_smoothing", "focal_gamma")
 
 
-class TextClassifier(ClassifierMixin, ClassDecisions, TextNetworkEstimator):
+class TextClassifier(ClassifierMixin, ClassDecisions, RateFinding, TextNetworkEstimator):
     """A recurrent classifier of texts.
 
     Texts are tokenised, embedded, read by a recurrent encoder, pooled to one vector and mapped to class probabilities.
@@ -120,6 +119,10 @@ class TextClassifier(ClassifierMixin, ClassDecisions, TextNetworkEstimator):
         synonyms: A file with synonyms, a group a line; without it neighbours are the nearest by `vectors` or
             `init_from`, else by the company that tokens keep in the training texts.
         init_from: A ``.tg`` file whose tokens' vectors and encoder training starts from.
+        teacher: A ``.tg`` file of a classifier of the same labels, as an ensemble, whose probabilities are learned beside
+            the labels; unlabelled texts are learned by them alone (Hinton, Vinyals & Dean 2015).
+        teacher_temperature: What the logits of both are divided by for that; None is 2.
+        teacher_weight: The share of it in the loss, to 1, which leaves the labels to the validation; None is 0.5.
         pretrain_epochs: Epochs for which the encoder first learns, from the texts and the unlabelled ones, to foretell
             the next token (Dai & Le 2015; in both directions, Peters et al. 2018).
         adapt_epochs: Epochs for which it then does so on the texts alone, the second of ULMFiT's three steps.
@@ -235,6 +238,9 @@ class TextClassifier(ClassifierMixin, ClassDecisions, TextNetworkEstimator):
         augment_share: float = 1.0,
         synonyms: str | None = None,
         init_from: str | None = None,
+        teacher: str | None = None,
+        teacher_temperature: float | None = None,
+        teacher_weight: float | None = None,
         pretrain_epochs: int = 0,
         adapt_epochs: int = 0,
         frozen: str | None = None,
@@ -283,7 +289,7 @@ class TextClassifier(ClassifierMixin, ClassDecisions, TextNetworkEstimator):
                 sets ``trainer.should_stop`` makes the epoch the last one.
             loggers: Where the epochs are recorded: ``"tensorboard"`` and ``"mlflow"``, in `run_folder`, or loggers of
                 Lightning's.
-            unlabelled: Further texts, which the vocabulary and `pretrain_epochs` learn from.
+            unlabelled: Further texts, which the vocabulary and `pretrain_epochs` learn from, and `teacher` speaks of.
 
         Raises:
             DataError: X, y or sample_weight cannot be used; the message says where.
@@ -295,29 +301,6 @@ class TextClassifier(ClassifierMixin, ClassDecisions, TextNetworkEstimator):
         more = check_texts(unlabelled) if unlabelled is not None else ()
         self._learn(plan, X, y, sample_weight, validation_data, unlabelled=more)
         return self
-
-    def find_learning_rate(self, X: Any, y: Any, sample_weight: Any = None, *, steps: int = 100) -> FoundRate:
-        """The loss of a network like the one that `fit` would train while its learning rate rises; trains nothing.
-
-        Args:
-            X: Texts.
-            y: Labels.
-            sample_weight: Weights of the texts.
-            steps: Batches to look at.
-
-        Raises:
-            DataError, ValueError: As of `fit`.
-            TidegateError: The loss never fell.
-        """
-        from tidegate.training.rate_finder import find_learning_rate
-
-        plan, found = self._plan(None, False), []
-
-        def look(network: SequenceNetwork, batches: BatchSource) -> None:
-            found.append(find_learning_rate(network, batches, plan.settings, steps=steps))
-
-        self._learn(plan, X, y, sample_weight, None, instead=look)
-        return found[0]
 
     def _learn(
         self, plan: FitPlan, X: Any, y: Any, sample_weight: Any, validation_data: tuple[Any, ...] | None, **options: Any
@@ -331,15 +314,26 @@ class TextClassifier(ClassifierMixin, ClassDecisions, TextNetworkEstimator):
                 f"{classes[0].item()!r}; check the label column"
             )
         self._check_decisions(len(classes))
-        factors = resolve_class_weight(self.class_weight, classes, targets)
+        weighed = resolve_class_weight(self.class_weight, classes, targets)
+        factors = None if weighed is None else weighed[targets]
+        rows = Rows(texts, targets, weights)
+        held = None if validation_data is None else Rows(*check_validation(validation_data, classes, pairs=True))
+        parts = functools.partial(stratified_split, targets, self.validation_fraction)
+        check_teaching(self)
+        if self.teacher is not None:
+            more, seed = options.pop("unlabelled", ()), derive_seed(plan.random_state, "split")
+            rows, held, places = taught_rows(self, rows, held, classes, more, seed=seed)
+            parts = functools.partial(_all, len(rows.texts))  # nothing more is set aside
+            if factors is not None:
+                factors = np.append(factors[places], np.ones(len(more)))
         self._fit_rows(
             plan,
-            Rows(texts, targets, weights),
-            None if validation_data is None else Rows(*check_validation(validation_data, classes, pairs=True)),
-            split=lambda seed: stratified_split(targets, self.validation_fraction, seed),
+            rows,
+            held,
+            split=parts,
             build=lambda num_tokens, size, **words: self._build(num_tokens, len(classes), size, **words),
             fitted={"classes_": classes},
-            factors=None if factors is None else factors[targets],
+            factors=factors,
             **options,
         )
 
@@ -391,6 +385,13 @@ class TextClassifier(ClassifierMixin, ClassDecisions, TextNetworkEstimator):
         return network
 
     def _build(self, num_tokens: int, num_classes: int, embedding_size: int, **words: Any) -> SequenceClassifier:
+        if self.teacher is not None:
+            words["teaching"] = teaching_arguments(self)
         return SequenceClassifier(
             num_tokens, num_classes, embedding_size=embedding_size, **words, **self._arguments(_MODEL)
         )
+
+
+def _all(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    del seed
+    return np.arange(count), np.arange(0)

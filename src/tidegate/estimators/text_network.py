@@ -274,7 +274,7 @@ class TextNetworkEstimator(NeuralEstimator):
     ) -> np.ndarray:
         """What the network decodes of encoded texts, ``[rows, *width]`` float32; `decode` stands in for its head's."""
         network, device = self._ready_network()
-        decode = network.head.decode if decode is None else decode
+        read_out = network.head.decode if decode is None else decode
         lengths = lengths_of_rows(ids, self._width)
         outputs = np.empty((len(lengths), *width), dtype=np.float32)
         with torch.inference_mode():
@@ -283,7 +283,7 @@ class TextNetworkEstimator(NeuralEstimator):
                 read = chosen if forms is None else [forms.rows(row) for row in chosen]
                 batch = make_batch(read, width=self._width)
                 batch = batch if device == "cpu" else batch.to(device)
-                outputs[places] = decode(network(batch.values, batch.ragged)).float().cpu().numpy()
+                outputs[places] = read_out(network(batch.values, batch.ragged)).float().cpu().numpy()
         return outputs
 
     def make_augmenter(self, texts: Sequence[str]) -> tuple[TextEncoder, Augmenter | None]:

@@ -17,6 +17,8 @@ from tidegate.estimators.arguments import arguments_of
 from tidegate.estimators.base import check_choice, check_data, check_texts
 from tidegate.estimators.neural import FitPlan
 from tidegate.estimators.number_data import check_numbers, find_levels, number_split, number_validation
+from tidegate.estimators.rate_finding import RateFinding
+from tidegate.estimators.teaching import TEACHING
 from tidegate.estimators.text_classifier import TextClassifier
 from tidegate.estimators.text_network import NETWORK, Rows, TextNetworkEstimator
 from tidegate.estimators.warm_start import known_values
@@ -33,11 +35,11 @@ __all__ = ["LOSSES", "OF_CLASSES", "TextRegressor"]
 
 LOSSES = (*REGRESSION_LOSSES, "ordinal")
 # Arguments of the classifier that say something of classes.
-OF_CLASSES = ("label_smoothing", "focal_gamma", "class_weight", "threshold", "calibrate")
+OF_CLASSES = ("label_smoothing", "focal_gamma", "class_weight", "threshold", "calibrate", *TEACHING)
 _MEASURED = ("loss", "mae", "mse")  # by the network, row by row
 
 
-class TextRegressor(RegressorMixin, TextNetworkEstimator):
+class TextRegressor(RegressorMixin, RateFinding, TextNetworkEstimator):
     """A recurrent regression of texts: a rating, a price, a degree.
 
     Texts are read as :class:`~tidegate.TextClassifier` reads them, and mapped to one number. The numbers are
