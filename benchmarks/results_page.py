@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import tagging_figures
 from performance_page import RESULTS, describe, markdown
 
 Record = dict[str, Any]
@@ -40,6 +41,7 @@ def page() -> str:
         ("precision_en.json", _precision),
     )
     parts += [section(_load(name)) for name, section in sections if (RESULTS / name).is_file()]
+    parts.append(f"\n## Tagging\n\n{tagging_figures.figures()}")
     remarks = RESULTS / "remarks.md"
     if remarks.is_file():
         parts.append(remarks.read_text(encoding="utf-8"))

@@ -130,6 +130,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as made:
             folder = arguments.runs / f"{arguments.job}_{seed}" if arguments.runs else Path(made)
             if not (folder / "metrics.json").exists():
+                print(f"seed {seed}: no finished run in {folder}; training one", flush=True)
                 jobs.train(recipe, out=folder, overwrite=True)
             rows.append({"seed": seed, **_figures(json.loads((folder / "metrics.json").read_text()), recipe)})
         figures = ", ".join(f"{name} {rows[-1][name]:.4f}" for name in _SHOWN if name in rows[-1])
@@ -187,7 +188,7 @@ def figures() -> str:
             continue
         record = json.loads(path.read_text())
         rows = record["runs"]
-        shown = ("f1", "intent_accuracy") if job.bars.keys() != {"accuracy"} else ("accuracy",)
+        shown = ("accuracy",) if job.recipe == "tagging_zh_pos" else ("f1", "intent_accuracy")
         cells = [
             f"{_TITLES[metric]} **{statistics.mean(row[metric] for row in rows):.4f}**"
             + (f" ({', '.join(format(row[metric], '.4f') for row in rows)})" if len(rows) > 1 else "")
@@ -231,6 +232,15 @@ def speed() -> str:
     ]
     header = ["", "tidegate, words/s", "plain PyTorch, words/s", "times", "bar"]
     return f"{markdown(header, lines)}\n\n{describe(record['machine'])} Sentences of {record['rows'][0]['data']}."
+
+
+def filled(page: str) -> str:
+    """docs/tagging.md with what stands between ``<!-- figures -->``, ``<!-- speed -->`` and their ends made anew."""
+    for name, text in {"figures": figures(), "speed": speed()}.items():
+        start, end = f"<!-- {name} -->\n", "<!-- end -->"
+        before, rest = page.split(start)
+        page = before + start + text + "\n" + end + rest.split(end, 1)[1]
+    return page
 
 
 if __name__ == "__main__":
