@@ -120,7 +120,7 @@ class Recipe:
 
 _PATHS = ("source", "train", "validation", "test")
 # Keys that name a file, and their sections.
-_FILES = {"synonyms": "training", "init_from": "training", "language_model": "model"}
+_FILES = {"synonyms": "training", "init_from": "training", "teacher": "training", "language_model": "model"}
 # Tasks that learn from labelled texts alone.
 _LABELS_ALONE = ("linear-text-classification", "contextual-text-classification")
 _MODELS: dict[str, Any] = {"data": Data, "text": Text, "model": Model, "training": Training, "output": Output}

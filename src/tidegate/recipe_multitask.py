@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from typing_extensions import TypedDict
 
 from tidegate.errors import nearest
-from tidegate.recipe_sections import STRICT, Character, Model, Output, Text, Training, listed
+from tidegate.recipe_sections import STRICT, TEACHING, Character, Model, Output, Text, Training, listed
 from tidegate.recipe_targets import derived_section
 from tidegate.reporting.task_scores import task_monitors
 
@@ -21,7 +21,7 @@ Files = Annotated[list[str], Field(min_length=1), BeforeValidator(listed)]
 Name = Annotated[str, Field(min_length=1)]
 Weight = Annotated[float, Field(gt=0)]
 # Keys of the text classifier that say something of the classes of its one task.
-_OF_ONE_TASK = ("class_weight", "threshold", "calibrate")
+_OF_ONE_TASK = ("class_weight", "threshold", "calibrate", *TEACHING)
 
 
 class MultiTaskData(TypedDict, total=False):

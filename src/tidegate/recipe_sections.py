@@ -85,6 +85,10 @@ class Model(TypedDict, total=False):
     weight_dropout: Rate
 
 
+# Of a classifier that learns from another one; recipes of other tasks are without them.
+TEACHING = ("teacher", "teacher_temperature", "teacher_weight")
+
+
 class Training(TypedDict, total=False):
     """How the network learns."""
 
@@ -122,6 +126,9 @@ class Training(TypedDict, total=False):
     augment_share: Annotated[float, Field(gt=0, le=1)]
     synonyms: str | None
     init_from: str | None
+    teacher: str | None
+    teacher_temperature: Annotated[float, Field(gt=0)] | None
+    teacher_weight: Annotated[float, Field(gt=0, le=1)] | None
     pretrain_epochs: Annotated[int, Field(ge=0)]
     adapt_epochs: Annotated[int, Field(ge=0)]
     frozen: Literal["embedding", "encoder"] | None

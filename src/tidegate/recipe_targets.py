@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from tidegate.recipe_sections import STRICT, Data, Model, Output, Text, Training
+from tidegate.recipe_sections import STRICT, TEACHING, Data, Model, Output, Text, Training
 
 __all__ = ["TARGET_TASKS", "MultiLabelSections", "RegressionSections", "TargetSections", "derived_section"]
 
@@ -36,7 +36,7 @@ def derived_section(base: Any, name: str, *, without: Collection[str] = (), **ow
 RegressionTraining = derived_section(
     Training,
     "RegressionTraining",
-    without=("label_smoothing", "focal_gamma", "class_weight", "threshold", "calibrate"),
+    without=("label_smoothing", "focal_gamma", "class_weight", "threshold", "calibrate", *TEACHING),
     monitor=Literal["loss", "mae", "mse", "rmse", "r2", "pearson", "spearman"],
     loss=Literal["squared", "absolute", "huber", "ordinal"],
 )
@@ -46,6 +46,7 @@ MultiLabelData = derived_section(Data, "MultiLabelData", label_separator=Annotat
 MultiLabelTraining = derived_section(
     Training,
     "MultiLabelTraining",
+    without=TEACHING,
     monitor=Literal[
         "micro_f1",
         "macro_f1",

@@ -23,7 +23,17 @@ ON_THE_NETWORK: dict[str, Any] = {
 }
 # These need files, or others beside them: see test_text_network.
 # These follow training: see test_decisions.
-ELSEWHERE = {"threshold", "calibrate", "augment_share", "synonyms", "init_from", "devices"}
+ELSEWHERE = {
+    "threshold",
+    "calibrate",
+    "augment_share",
+    "synonyms",
+    "init_from",
+    "devices",
+    "teacher",
+    "teacher_temperature",
+    "teacher_weight",
+}
 # What else is set, and arguments that go to `FitSettings`, whose effects tests/training hold.
 OF_THE_SETTINGS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {"optimizer": "adagrad", "beta1": 0.5, "beta2": 0.9, "epsilon": 0.1}),

@@ -32,7 +32,7 @@ def check_members(models: Sequence[Any], names: Sequence[str] | None = None) -> 
         if (
             not hasattr(model, "predict_proba")
             or not hasattr(model, "classes_")
-            or getattr(model, "multi_label", False)
+            or hasattr(model, "predict_labels")  # several labels a text
         ):
             raise DataError(f"{name}: expected a classifier that gives a text one label, found {kind!r}")
         if model.classes_.tolist() != models[0].classes_.tolist():

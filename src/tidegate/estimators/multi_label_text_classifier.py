@@ -15,6 +15,7 @@ from tidegate.estimators.arguments import arguments_of
 from tidegate.estimators.base import check_data, validation_parts
 from tidegate.estimators.label_data import check_label_rows, indicate, label_split, resolve_label_weight
 from tidegate.estimators.neural import FitPlan
+from tidegate.estimators.teaching import TEACHING
 from tidegate.estimators.text_classifier import TextClassifier
 from tidegate.estimators.text_network import Rows
 from tidegate.estimators.warm_start import known_values
@@ -63,7 +64,7 @@ class MultiLabelTextClassifier(TextClassifier):
     kind: ClassVar[str] = "multi-label-text-classifier"
     monitors: ClassVar[tuple[str, ...]] = LABEL_MONITORS
 
-    @arguments_of(TextClassifier)
+    @arguments_of(TextClassifier, without=TEACHING)
     def __init__(self, *, monitor: str = "micro_f1", **others: Any) -> None:
         self._store({"monitor": monitor, **others})
 

@@ -27,6 +27,7 @@ from tidegate.estimators.multitask_data import (
 )
 from tidegate.estimators.multitask_scores import monitors_of, scores_by_task, split_outputs, validation_score
 from tidegate.estimators.neural import FitPlan
+from tidegate.estimators.teaching import TEACHING
 from tidegate.estimators.text_classifier import TextClassifier
 from tidegate.estimators.text_network import NETWORK, Rows, TextNetworkEstimator
 from tidegate.estimators.warm_start import goes_on
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["UNCERTAINTY", "MultiTaskTextModel"]
 
 # Arguments of the classifier that say something of the classes of its one task.
-OF_ONE_TASK = ("class_weight", "threshold", "calibrate")
+OF_ONE_TASK = ("class_weight", "threshold", "calibrate", *TEACHING)
 UNCERTAINTY = "uncertainty"  # of `task_weights`: they are learned
 _MODEL = (*NETWORK, *CHARACTERS, "label_smoothing", "focal_gamma", "regression_loss")
 

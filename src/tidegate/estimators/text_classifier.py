@@ -119,8 +119,8 @@ class TextClassifier(ClassifierMixin, ClassDecisions, RateFinding, TextNetworkEs
         synonyms: A file with synonyms, a group a line; without it neighbours are the nearest by `vectors` or
             `init_from`, else by the company that tokens keep in the training texts.
         init_from: A ``.tg`` file whose tokens' vectors and encoder training starts from.
-        teacher: A ``.tg`` file of a classifier of the same labels, as an ensemble, whose probabilities are learned beside
-            the labels; unlabelled texts are learned by them alone (Hinton, Vinyals & Dean 2015).
+        teacher: A ``.tg`` file of a classifier of the same labels, as an ensemble, whose probabilities are learned
+            beside the labels; unlabelled texts are learned by them alone (Hinton, Vinyals & Dean 2015).
         teacher_temperature: What the logits of both are divided by for that; None is 2.
         teacher_weight: The share of it in the loss, to 1, which leaves the labels to the validation; None is 0.5.
         pretrain_epochs: Epochs for which the encoder first learns, from the texts and the unlabelled ones, to foretell
@@ -385,7 +385,7 @@ class TextClassifier(ClassifierMixin, ClassDecisions, RateFinding, TextNetworkEs
         return network
 
     def _build(self, num_tokens: int, num_classes: int, embedding_size: int, **words: Any) -> SequenceClassifier:
-        if self.teacher is not None:
+        if getattr(self, "teacher", None) is not None:  # of several labels a text there is none
             words["teaching"] = teaching_arguments(self)
         return SequenceClassifier(
             num_tokens, num_classes, embedding_size=embedding_size, **words, **self._arguments(_MODEL)

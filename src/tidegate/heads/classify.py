@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from tidegate.heads.sequence import POOLINGS, SequenceNetwork, weighted_sum
 from tidegate.layers.dropout import check_rate
 from tidegate.layers.dropout import dropout as drop_features
 
-__all__ = ["POOLINGS", "ClassificationHead", "MultiLabelHead", "SequenceClassifier"]
+__all__ = ["POOLINGS", "ClassificationHead", "DistillationHead", "MultiLabelHead", "SequenceClassifier"]
 
 
 class ClassificationHead(nn.Module):
@@ -85,6 +85,48 @@ class ClassificationHead(nn.Module):
     def decode(self, logits: Tensor) -> Tensor:
         """Logits ``[B, C]`` to probabilities ``[B, C]``."""
         return (logits / self.temperature).softmax(-1)
+
+
+class DistillationHead(ClassificationHead):
+    """A :class:`ClassificationHead` that learns what a teacher says of a text too (Hinton, Vinyals & Dean 2015).
+
+    With the teacher's probabilities q and the student's p, both at a temperature T (the softmax of the logits over T),
+    a row's loss in training is ``(1 - w) * its own loss + w * T^2 * -sum(q log p)``; of a row without a label the
+    second term alone. In evaluation it is that of the label.
+
+    Args:
+        head: The arguments of :class:`ClassificationHead`.
+        teacher_temperature: T, above 0.
+        teacher_weight: w, above 0 and at most 1.
+
+    Raises:
+        ValueError: One is out of range.
+    """
+
+    def __init__(self, *head: Any, teacher_temperature: float, teacher_weight: float) -> None:
+        super().__init__(*head)
+        if not teacher_temperature > 0:
+            raise ValueError(f"teacher_temperature must be above 0; found {teacher_temperature}")
+        if not 0 < teacher_weight <= 1:
+            raise ValueError(f"teacher_weight must be above 0 and at most 1; found {teacher_weight}")
+        self.teacher_temperature, self.teacher_weight = teacher_temperature, teacher_weight
+
+    def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Each row's loss in nats, ``[B]``.
+
+        Args:
+            logits: ``[B, C]``.
+            targets: ``[B]`` class indices; or ``[B, 1 + C]`` floats, the index or NaN and then the teacher's
+                probabilities.
+        """
+        if targets.dim() == 1:
+            return super().losses(logits, targets)
+        labels, told = targets[:, 0], targets[:, 1:].clamp(min=1e-8)
+        own = super().losses(logits, labels.nan_to_num(nan=0.0).long())
+        soft = (told.log() / self.teacher_temperature).softmax(-1)
+        said = (logits.float() / self.teacher_temperature).log_softmax(-1)
+        taught = self.teacher_temperature**2 * -(soft * said).sum(-1)
+        return torch.where(labels.isnan(), 0.0, (1 - self.teacher_weight) * own) + self.teacher_weight * taught
 
 
 class MultiLabelHead(nn.Module):
@@ -166,6 +208,7 @@ class SequenceClassifier(SequenceNetwork):
         focal_gamma: Exponent of the focal loss, in training.
         multi_label: Whether a row may have several labels or none, instead of one class.
         label_weights: Of several labels, as :class:`MultiLabelHead` takes them.
+        teaching: Temperature and weight of a :class:`DistillationHead`, or None.
         network: The further arguments of :class:`SequenceNetwork`.
 
     Raises:
@@ -182,11 +225,14 @@ class SequenceClassifier(SequenceNetwork):
         focal_gamma: float = 0.0,
         multi_label: bool = False,
         label_weights: Sequence[float] | None = None,
+        teaching: Mapping[str, float] | None = None,
         **network: Any,
     ) -> None:
         options = (num_classes, dropout, label_smoothing, focal_gamma)
 
         def make_head(size: int) -> nn.Module:
+            if teaching is not None:
+                return DistillationHead(size, *options, **teaching)
             return MultiLabelHead(size, *options, label_weights) if multi_label else ClassificationHead(size, *options)
 
         super().__init__(num_tokens, make_head, dropout=dropout, **network)
