@@ -51,6 +51,7 @@ def write_card(recipe: Recipe, model: Any, splits: Any, unit: str, folder: Path,
     reader = next(
         (found for name in ("encoder_", "bag_") if (found := getattr(inner[0], name, None)) is not None), None
     )
+    tasks = {task.name: [] if task.classes is None else task.classes.tolist() for task in getattr(model, "tasks_", ())}
     sampled = {part: _sample(examples) for part, examples in splits.parts().items()}
     facts = CardFacts(
         run=run,
@@ -58,7 +59,9 @@ def write_card(recipe: Recipe, model: Any, splits: Any, unit: str, folder: Path,
         kind=bundle.kind,
         unit="pairs of texts" if any(map(is_pair, getattr(splits.train, "texts", [])[:1])) else unit,
         sources=_sources(recipe),
-        labels=[label for label in bundle.labels if isinstance(label, (str, int))],
+        labels=() if tasks else bundle.labels,
+        tasks=tasks,
+        numbers=_numbers(splits),
         size=model_file.stat().st_size,
         parameters=sum(int(array.size) for array in bundle.weights.values()),
         members=len(inner),
@@ -93,8 +96,24 @@ def _settings(recipe: dict[str, Any], model: Any) -> dict[str, dict[str, Any]]:
 def _sources(recipe: Recipe) -> dict[str, str]:
     """Part of the data -> its file as the recipe names it, for a card tells nobody's folders."""
     data: dict[str, Any] = dict(recipe.sections.data)
-    named = {key: str(data[key]) for key in ("source", "train", "validation", "test") if isinstance(data.get(key), str)}
-    return {key: name if name.startswith(PREFIX) else Path(name).name or name for key, name in named.items()}
+    named = {key: data[key] for key in ("source", "train", "validation", "test") if data.get(key)}
+    return {
+        key: ", ".join(
+            str(name) if str(name).startswith(PREFIX) else Path(name).name or str(name)
+            for name in (names if isinstance(names, list) else [names])
+        )
+        for key, names in named.items()
+    }
+
+
+def _numbers(splits: Any) -> dict[str, list[float]]:
+    """Part of the data -> its targets, where they are numbers."""
+    found = {part: getattr(examples, "targets", None) for part, examples in splits.parts().items()}
+    return {
+        part: [float(number) for number in targets]
+        for part, targets in found.items()
+        if isinstance(targets, list) and targets and all(isinstance(number, (int, float)) for number in targets)
+    }
 
 
 def _sample(examples: Any) -> list[Any]:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from tidegate.reporting.model_card import CardFacts, escape, render_card
+from tidegate.reporting.markdown import escape
+from tidegate.reporting.model_card import CardFacts, render_card
 
 HEADINGS = [
     "Model details",
@@ -65,8 +66,19 @@ def rows(card: str, first: str) -> list[list[str]]:
 
 @pytest.mark.parametrize(
     "words",
-    ["a*b*c _d_ `e`", "<script>alert(1)</script>", "[x](javascript:1) ![y](z)", "# no head", "- no list", "12. none"]
-    + ["a|b", "&amp; ~~s~~", "不错，*真的*！", "back\\slash", "two\nlines"],
+    [
+        "a*b*c _d_ `e`",
+        "<script>alert(1)</script>",
+        "[x](javascript:1) ![y](z)",
+        "# no head",
+        "- no list",
+        "12. none",
+        "a|b",
+        "&amp; ~~s~~",
+        "不错，*真的*！",
+        "back\\slash",
+        "two\nlines",
+    ],
 )
 def test_any_text_stands_as_it_is(words: str) -> None:
     seen = rendered(f"- {escape(words)}\n")
@@ -122,8 +134,42 @@ def test_a_tagger_has_the_interval_at_its_f1() -> None:
 
 
 def test_each_of_several_tasks_has_its_figures() -> None:
-    test = {"label": TEST, "rating": {"count": 200, "mae": 1.5, "mae_interval": [1.4, 1.6]}}
-    card = render_card(facts(run={"test": test, "baseline": None}))
-    assert "200 test texts of label:" in card and "200 test texts of rating:" in card
-    assert "| mean absolute error | 1.5000 | 1.4000 to 1.6000 |" in card
-    assert "Weakest (label): \\*坏\\* (F1 0.550" in card
+    rating = {
+        "count": 150,
+        "mae": 1.5,
+        "standard_error": 0.05,
+        "interval": [1.4, 1.6],
+        "guess": 1.9,
+        "by_size": [{"low": 1.0, "high": 3.0, "count": 50, "mae": 2.0, "bias": 0.5}],
+    }
+    run = {
+        "test": {"count": 200, "tasks": {"tone": TEST, "rating": rating}},
+        "baseline": {"tasks": {"tone": {"name": "words", "accuracy": 0.9}, "rating": {"name": "ridge", "mae": 1.7}}},
+        "class_counts": {"train": {"tone: 好": 60, "tone: 坏": 20}, "test": {"tone: 好": 15, "tone: 坏": 5}},
+    }
+    made = facts(run=run, kind="multi-task-text", labels=(), tasks={"tone": ["好", "坏"], "rating": []})
+    card = render_card(made)
+    assert "Tasks: tone (好, 坏); rating (a number)." in card and "Labels:" not in card
+    assert "200 test texts of tone:" in card and "150 test texts of rating:" in card
+    assert "| mean absolute error | 1.5000 | 1.4000 to 1.6000 (standard error 0.0500) |" in card
+    assert "Baseline (words): accuracy 0.9000; the model is worse by 0.1000." in card
+    assert "Baseline (ridge): mean absolute error 1.7000; the model is better by 0.2000." in card
+    assert "Always the median of the test numbers would err by 1.9000" in card
+    assert "Always the most frequent label would be right in 75.0%." in card
+    assert rows(card, "right number")[1] == ["1 to 3", "2.0000", "0.5000", "50"]
+    assert "Weakest (tone): \\*坏\\* (F1 0.550" in card
+
+
+def test_numbers_to_be_found_are_described() -> None:
+    card = render_card(facts(numbers={"train": [1.0, 2.0, 6.0], "test": [3.0, 3.0]}, kind="text-regressor", labels=()))
+    spread = f"{(14 / 3) ** 0.5:.4g}"
+    assert rows(card, "part")[0] == ["part", "texts", "source"]
+    tables = rendered(card)
+    assert "<td>train</td>" in tables and f"<td>3</td>\n<td>{spread}</td>\n<td>1</td>\n<td>2</td>\n<td>6</td>" in tables
+
+
+def test_the_most_frequent_label_is_that_of_the_training_data() -> None:
+    counts = {"train": {"a": 5, "b": 60}, "test": {"a": 15, "b": 5}}
+    assert "Always the most frequent label would be right in 25.0%." in render_card(facts(run={"class_counts": counts}))
+    several = render_card(facts(run={"class_counts": counts}, kind="multi-label-text-classifier"))
+    assert "most frequent label" not in several and "A text that none of them fits may get none." in several

@@ -6,21 +6,16 @@ run. What a run cannot know is said to be unknown.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tidegate.reporting import plots
-from tidegate.reporting.markup import duration, finite, in_order, number, percent, value
+from tidegate.reporting.markdown import escape, is_number, listed, section, share, spread_cells, table
+from tidegate.reporting.markup import duration, in_order, number, percent, value
 
-__all__ = ["CardFacts", "escape", "render_card"]
+__all__ = ["CardFacts", "render_card"]
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&!])")
-# What would begin a list.
-_MARKER = re.compile(r"^(\d*)([-+.)])(?=\s|$)")
 _FEW, _RARE, _UNKNOWN, _NARROW = 1000, 30, 0.05, 0.1
-_SHOWN_LABELS = 12
 # Figures of a test as people say them, in the order in which they are shown.
 _MEASURES = {
     "accuracy": "accuracy",
@@ -43,14 +38,21 @@ _MEASURES = {
     "pearson": "Pearson correlation",
     "spearman": "Spearman correlation",
     "log_loss": "log loss (nats)",
+    "perplexity": "perplexity",
+    "bits_per_character": "bits per character",
     "calibration_error": "calibration error",
 }
 _USES = {
     "text-classifier": "say which of the labels below a text bears",
     "linear-text-classifier": "say which of the labels below a text bears",
     "text-ensemble": "say which of the labels below a text bears",
+    "language-model": "say how likely a text is, and go on with one, as the training texts would",
     "sequence-tagger": "tag the tokens of a sentence, or find its segments, as the training sentences were tagged",
+    "text-stack": "say which of the labels below a text bears",
+    "contextual-text-classifier": "say which of the labels below a text bears",
+    "multi-label-text-classifier": "say which of the labels below a text bears, several of them or none",
     "text-regressor": "give a text a number, as the training texts were given",
+    "multi-task-text": "answer several questions on a text at once",
 }
 
 
@@ -69,6 +71,8 @@ class CardFacts:
         parameters: Numbers in it that were learned.
         members: Models of which it is made.
         vocabulary: Tokens or terms that it knows, or None.
+        tasks: Of a model of several tasks what each may answer, as ``labels``.
+        numbers: Part of the data -> the numbers to be learned there, where they are numbers.
         unknown: Part of the data -> share of its tokens that the vocabulary lacks.
         scripts: Script -> share of the training texts' letters, the most frequent first.
         settings: Section of the recipe -> keys and values that are not the estimator's defaults.
@@ -83,6 +87,8 @@ class CardFacts:
     unit: str
     sources: Mapping[str, str]
     labels: Sequence[str | int] = ()
+    tasks: Mapping[str, Sequence[str | int]] = field(default_factory=dict)
+    numbers: Mapping[str, Sequence[float]] = field(default_factory=dict)
     size: int = 0
     parameters: int = 0
     members: int = 1
@@ -95,27 +101,21 @@ class CardFacts:
     date: str = ""
 
 
-def escape(words: Any) -> str:
-    """Any user's text as one line of Markdown that shows it as it is, HTML and tables included."""
-    line = _SPECIAL.sub(r"\\\1", " ".join(plots.visible(str(words)).split()))
-    return _MARKER.sub(r"\1\\\2", line)
-
-
 def render_card(facts: CardFacts) -> str:
     """The card as Markdown."""
     parts = [
         f"# Model card: {escape(facts.run.get('title', facts.task))}",
         "Written by `tidegate train` from what the run knows, after Mitchell et al. 2019 "
         "(https://arxiv.org/abs/1810.03993). What people know of the data and of its use has to be added by them.",
-        _section("Model details", _details(facts)),
-        _section("Intended use", _use(facts)),
-        _section("Factors", _factors(facts)),
-        _section("Training data", _data(facts)),
-        _section("Evaluation data and metrics", _metrics(facts)),
-        _section("Quantitative analysis", _analysis(facts)),
-        _section("Ethical considerations", _ethics()),
-        _section("Caveats and recommendations", _caveats(facts)),
-        _section("How to load it", _loading(facts)),
+        section("Model details", _details(facts)),
+        section("Intended use", _use(facts)),
+        section("Factors", _factors(facts)),
+        section("Training data", _data(facts)),
+        section("Evaluation data and metrics", _metrics(facts)),
+        section("Quantitative analysis", _analysis(facts)),
+        section("Ethical considerations", _ethics()),
+        section("Caveats and recommendations", _caveats(facts)),
+        section("How to load it", _loading(facts)),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -145,7 +145,7 @@ def _details(facts: CardFacts) -> list[str]:
     epochs = run.get("history") or ()
     if epochs and run.get("best_epoch"):
         rows["epochs"] = f"{run['best_epoch']} of {len(epochs)} kept, chosen on validation data"
-    details = _table(("fact", "value"), [(name, said) for name, said in rows.items() if said not in (None, "")])
+    details = table(("fact", "value"), [(name, said) for name, said in rows.items() if said not in (None, "")])
     settings = [
         f"- {section}: " + ", ".join(f"{escape(key)} = {escape(value(said))}" for key, said in keys.items())
         for section, keys in facts.settings.items()
@@ -158,13 +158,16 @@ def _details(facts: CardFacts) -> list[str]:
 def _use(facts: CardFacts) -> list[str]:
     what = _USES.get(facts.kind, f"answer as the training {facts.unit} of the task {facts.task} were answered")
     lines = [f"It is made to {what}, for {facts.unit} of the kind that it learned from: {_kinds(facts)}."]
-    if facts.labels:
-        shown = ", ".join(escape(label) for label in facts.labels[:_SHOWN_LABELS])
-        more = f" and {len(facts.labels) - _SHOWN_LABELS} more" if len(facts.labels) > _SHOWN_LABELS else ""
+    if facts.labels and "multi-label" in facts.kind:
+        lines.append(f"Labels: {listed(facts.labels)}. A text that none of them fits may get none.")
+    elif facts.labels:
         lines.append(
-            f"Labels: {shown}{more}. It answers with one of these whatever it is given, texts that none of them fits "
-            "among them."
+            f"Labels: {listed(facts.labels)}. It answers with one of these whatever it is given, texts that none of "
+            "them fits among them."
         )
+    if facts.tasks:
+        each = [f"{escape(name)} ({listed(found) if found else 'a number'})" for name, found in facts.tasks.items()]
+        lines.append(f"Tasks: {'; '.join(each)}.")
     lines.append(
         "Out of scope: texts of other languages, sources or times than the training data, and decisions on persons "
         "that nobody looks at."
@@ -195,18 +198,22 @@ def _data(facts: CardFacts) -> list[str]:
     parts = in_order(counts)
     whole = facts.sources.get("source", "")
     rows = [(part, f"{counts[part]:,}", facts.sources.get(part) or whole) for part in parts]
-    lines = [_table(("part", facts.unit, "source"), rows)]
+    lines = [table(("part", facts.unit, "source"), rows)]
     fraction = facts.run.get("recipe", {}).get("training", {}).get("validation_fraction")
     if "validation" not in counts and fraction:
         lines.append(f"Of the training part {percent(fraction)} chose the model and were not learned from.")
+    if facts.numbers:
+        lines.append("The numbers to be found:")
+        rows = [(part, *spread_cells(facts.numbers[part])) for part in in_order(facts.numbers)]
+        lines.append(table(("part", "mean", "standard deviation", "least", "median", "most"), rows))
     labels = list(dict.fromkeys(label for part in parts for label in classes.get(part, {})))
     if labels and len(labels) <= 100:
         lines.append("Balance of what is to be found:")
         totals = {part: max(1, sum(classes.get(part, {}).values())) for part in parts}
         cells = [
-            (label, *(_share(classes.get(part, {}).get(label, 0), totals[part]) for part in parts)) for label in labels
+            (label, *(share(classes.get(part, {}).get(label, 0), totals[part]) for part in parts)) for label in labels
         ]
-        lines.append(_table(("label", *parts), cells))
+        lines.append(table(("label", *parts), cells))
     return lines
 
 
@@ -219,18 +226,26 @@ def _metrics(facts: CardFacts) -> list[str]:
         count = figures.get("count")
         rows = []
         for name, words in _MEASURES.items():
-            if finite_number(figures.get(name)):
+            if is_number(figures.get(name)):
                 rows.append((words, number(figures[name], 4), _spread(name, figures)))
         if rows:
-            where = f" of {title}" if title else ""
+            where = f" of {escape(title)}" if title else ""
             told = f"{count:,} test {facts.unit}" if count else f"Test {facts.unit}"
-            lines += [f"{told}{where}:", _table(("measure", "value", "95% interval"), rows)]
-    if "standard_error" in test:
+            lines += [f"{told}{where}:", table(("measure", "value", "95% interval"), rows)]
+        if "guess" in figures:
+            lines.append(
+                f"Always the median of the test numbers would err by {number(figures['guess'], 4)} on average."
+            )
+        if (most := _majority(facts, title, figures)) is not None:
+            lines.append(f"Always the most frequent label would be right in {percent(most)}.")
+        own = (baseline or {}).get("tasks", {}).get(title) if title else baseline
+        if own and "name" in own:
+            lines.append(_against(figures, own))
+    if any("interval" in figures for _, figures in _parts_of(test)):
         lines.append(
-            "The interval is Wilson's for so many test examples; it says nothing of the spread between training seeds."
+            "Intervals follow from the number of test examples (Wilson's of accuracies, of normal errors of mean "
+            "absolute errors, by a bootstrap of F1 of segments); they say nothing of the spread between training seeds."
         )
-    if baseline:
-        lines.append(_against(test, baseline))
     return lines
 
 
@@ -248,8 +263,19 @@ def _analysis(facts: CardFacts) -> list[str]:
                 )
                 for row in rows[:100]
             ]
-            lines += [f"By label of {title}:"] if title else []
-            lines.append(_table(("label", "precision", "recall", "F1", "test examples"), cells))
+            lines += [f"By label of {escape(title)}:"] if title else []
+            lines.append(table(("label", "precision", "recall", "F1", "test examples"), cells))
+        if sizes := figures.get("by_size"):
+            cells = [
+                (
+                    f"{row['low']:.4g} to {row['high']:.4g}",
+                    *(number(row[name], 4) for name in ("mae", "bias")),
+                    row["count"],
+                )
+                for row in sizes
+            ]
+            lines += [f"By size of {escape(title)}:" if title else "By the size of the right number:"]
+            lines.append(table(("right number", "mean absolute error", "mean of predicted less right", "texts"), cells))
     if facts.calibration is not None:
         lines.append(
             f"Expected calibration error {facts.calibration:.3f}: by so much its probability of the label that it "
@@ -269,15 +295,15 @@ def _ethics() -> list[str]:
 def _caveats(facts: CardFacts) -> list[str]:
     run = facts.run
     found = [*_weak_labels(facts), *_test_size(facts)]
-    for part, share in facts.unknown.items():
-        if part != "train" and share > _UNKNOWN:
+    for part, unknown in facts.unknown.items():
+        if part != "train" and unknown > _UNKNOWN:
             found.append(
-                f"{percent(share)} of the {part} tokens are unknown to it; texts of more unknown words are answered "
+                f"{percent(unknown)} of the {part} tokens are unknown to it; texts of more unknown words are answered "
                 "from less."
             )
     if facts.calibration is not None and facts.calibration > _UNKNOWN:
         found.append("Its probabilities are not to be taken at their word; see the calibration error above.")
-    if facts.labels and not run.get("test"):
+    if not run.get("test"):
         found.append("Test it on labelled texts of your own before use: `tidegate evaluate model.tg FILE`.")
     found += [escape(note) for note in run.get("notes", ())]
     found.append("Test it again on texts of the place and time of its use; language moves on.")
@@ -303,25 +329,6 @@ def _loading(facts: CardFacts) -> list[str]:
 # --- pieces
 
 
-def finite_number(said: Any) -> bool:
-    """Whether a value is a number, and finite."""
-    return isinstance(said, (int, float)) and not isinstance(said, bool) and finite(said)
-
-
-def _section(title: str, parts: Iterable[str]) -> str:
-    return "\n\n".join([f"## {title}", *filter(None, parts)])
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = [" | ".join(map(escape, heads)), " | ".join("---" for _ in heads)]
-    lines += [" | ".join(escape(cell) for cell in row) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines)
-
-
-def _share(count: int, total: int) -> str:
-    return f"{count:,} ({percent(count / total)})"
-
-
 def _kinds(facts: CardFacts) -> str:
     named = [facts.sources[part] for part in ("source", "train") if facts.sources.get(part)]
     return escape(named[0]) if named else "see the training data"
@@ -333,14 +340,14 @@ def _parts_of(test: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     nested = test.get("tasks")
     if isinstance(nested, Mapping):
         tasks |= {name: part for name, part in nested.items() if isinstance(part, Mapping)}
-    own = [("", test)] if any(finite_number(test.get(name)) for name in _MEASURES) else []
-    return own + [(escape(name), part) for name, part in tasks.items()]
+    own = [("", test)] if any(is_number(test.get(name)) for name in _MEASURES) else []
+    return own + list(tasks.items())
 
 
 def _spread(name: str, figures: Mapping[str, Any]) -> str:
     """The interval of a figure: of the main one ``interval``, of another one ``NAME_interval``."""
     # The interval of a tagger is that of F1, unless its tags mark no segments.
-    main = "f1" if figures.get("scheme", "plain") != "plain" else "accuracy"
+    main = "f1" if figures.get("scheme", "plain") != "plain" else "accuracy" if "accuracy" in figures else "mae"
     interval = figures.get("interval") if name == main else figures.get(f"{name}_interval")
     if not interval:
         return ""
@@ -371,10 +378,23 @@ def _against(test: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:
     )
 
 
+def _majority(facts: CardFacts, title: str, figures: Mapping[str, Any]) -> float | None:
+    """The share of the test examples that have the most frequent label of the training data, where each has one."""
+    counts = facts.run.get("class_counts", {})
+    if "accuracy" not in figures or figures.get("scheme") or "multi-label" in facts.kind:
+        return None
+    prefix = f"{title}: " if title else ""
+    train = {label: count for label, count in counts.get("train", {}).items() if str(label).startswith(prefix)}
+    test = {label: count for label, count in counts.get("test", {}).items() if str(label).startswith(prefix)}
+    if not train or not test:
+        return None
+    return test.get(max(train, key=lambda label: train[label]), 0) / sum(test.values())
+
+
 def _weak_labels(facts: CardFacts) -> list[str]:
     found = []
     for title, figures in _parts_of(facts.run.get("test") or {}):
-        where = f" ({title})" if title else ""
+        where = f" ({escape(title)})" if title else ""
         rows = [row for row in figures.get("per_class") or figures.get("per_type") or () if row["support"]]
         if len(rows) < 2:
             continue
