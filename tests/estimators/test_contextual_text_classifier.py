@@ -138,6 +138,7 @@ def test_misuse(folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
 def test_contract(check: Any, folder: Path, tmp_path: Path) -> None:
-    case = Case(lambda **changes: make(folder, **changes), X, Y, ("pooling", ["mean", "last"]))
+    # The embeddings of an encoder that has learned nothing say more of a word than its last layer does.
+    case = Case(lambda **changes: make(str(folder), **{"layer": 0, **changes}), X, Y, ("pooling", ["mean", "last"]))
     extra = {"folder": tmp_path} if "folder" in inspect.signature(check).parameters else {}
     check(case, **extra)

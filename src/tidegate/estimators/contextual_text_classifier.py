@@ -228,7 +228,8 @@ class ContextualTextClassifier(ClassifierMixin, NeuralEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable label of each text, ``[rows]``."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class, ``[rows, classes]``, in the order of ``classes_``.
