@@ -79,7 +79,15 @@ template <class RealType> struct DirectProduct {
       advance[lane] = row == nullptr ? 0 : 1;
     }
     Real* panel = reinterpret_cast<Real*>(to);
-    for (int k = 0; k < depth; ++k)
+    int k = 0;
+    if (advance[kLanes<Real> - 1] != 0)
+      for (; k + kLanes<Real> <= depth; k += kLanes<Real>) {
+        Vec<Real> square[kLanes<Real>];
+        for (int lane = 0; lane < kLanes<Real>; ++lane) square[lane] = load<Real>(rows[lane] + k);
+        transpose<Real>(square);
+        for (int lane = 0; lane < kLanes<Real>; ++lane) store<Real>(panel + (k + lane) * kLanes<Real>, square[lane]);
+      }
+    for (; k < depth; ++k)
       for (int lane = 0; lane < kLanes<Real>; ++lane) panel[k * kLanes<Real> + lane] = rows[lane][k * advance[lane]];
   }
 

@@ -69,6 +69,9 @@ struct Share {
   }
 };
 
+// Weights that stay in a core's second cache beside what streams past them.
+inline constexpr std::size_t kNearBytes = 1200 << 10;
+
 // Rows that enter a product.
 template <class Product> struct Inputs {
   const typename Product::Input* base;
@@ -85,16 +88,24 @@ inline void products(const Share& share, int alive, int blocks, const Inputs<Pro
   alignas(64) typename Product::Real tile[Product::kBlockRows * kTilePanels * kLanes<typename Product::Real>];
   const Range range = share.of(blocks);
   const int groups = (range.last - range.first + most - 1) / most;
-  for (int group = 0; group < groups; ++group) {
+  const std::size_t unit_bytes = Gates * Product::panel_bytes(depth);
+  const auto multiply = [&](int group, int row, int rows) {
     const int first = range.first + (range.last - range.first) * group / groups;
     const int count = range.first + (range.last - range.first) * (group + 1) / groups - first;
+    prefetch(row, rows, first, count);
+    Product::run(rows, count * Gates, inputs.base + row * inputs.stride, inputs.stride, packed + first * unit_bytes, depth,
+                 tile);
+    sink(row, rows, first, count, tile);
+  };
+  // Where the weights stay in the near cache, a few rows meet all of them, and what the sinks read and write comes in
+  // order; otherwise a few weights meet all rows.
+  if ((range.last - range.first) * unit_bytes <= kNearBytes)
     share.for_rows(alive, [&](int row, int rows) {
-      prefetch(row, rows, first, count);
-      Product::run(rows, count * Gates, inputs.base + row * inputs.stride, inputs.stride,
-                   packed + static_cast<std::size_t>(first) * Gates * Product::panel_bytes(depth), depth, tile);
-      sink(row, rows, first, count, tile);
+      for (int group = 0; group < groups; ++group) multiply(group, row, rows);
     });
-  }
+  else
+    for (int group = 0; group < groups; ++group)
+      share.for_rows(alive, [&](int row, int rows) { multiply(group, row, rows); });
 }
 
 inline constexpr auto no_prefetch = [](int, int, int, int) {};

@@ -33,10 +33,12 @@ inline constexpr int kVectorBytes = 16, kVectorRegisters = 16;
 template <class Real> struct LaneTypes;
 template <> struct LaneTypes<float> {
   typedef float Vector __attribute__((vector_size(kVectorBytes)));
+  typedef float Anywhere __attribute__((vector_size(kVectorBytes), aligned(alignof(float))));
   typedef std::int32_t Integers __attribute__((vector_size(kVectorBytes)));
 };
 template <> struct LaneTypes<double> {
   typedef double Vector __attribute__((vector_size(kVectorBytes)));
+  typedef double Anywhere __attribute__((vector_size(kVectorBytes), aligned(alignof(double))));
   typedef std::int64_t Integers __attribute__((vector_size(kVectorBytes)));
 };
 
@@ -51,28 +53,33 @@ struct bfloat16 {
 
 template <class Real> TIDEGATE_INLINE Vec<Real> broadcast(Real value) { return value - Vec<Real>{}; }
 
+// Numbers are moved as numbers, not as bytes, so that the compiler knows that no store changes a pointer or a count.
 template <class Real> TIDEGATE_INLINE Vec<Real> load(const Real* from) {
-  Vec<Real> v;
-  std::memcpy(&v, from, sizeof v);
-  return v;
+  return *reinterpret_cast<const typename LaneTypes<Real>::Anywhere*>(from);
 }
 
-template <class Real> TIDEGATE_INLINE void store(Real* to, Vec<Real> v) { std::memcpy(to, &v, sizeof v); }
+template <class Real> TIDEGATE_INLINE void store(Real* to, Vec<Real> v) {
+  *reinterpret_cast<typename LaneTypes<Real>::Anywhere*>(to) = v;
+}
 
 // The first `lanes` lanes, zeros beyond; `lanes` is kLanes but at the ragged end of a row.
 #if defined(__AVX512F__)
 TIDEGATE_INLINE __mmask16 first_lanes(int lanes) { return static_cast<__mmask16>((1u << lanes) - 1u); }
 
 TIDEGATE_INLINE Vec<float> load_lanes(const float* from, int lanes) {
+  if (__builtin_expect(lanes == kLanes<float>, 1)) return load<float>(from);
   return (Vec<float>)_mm512_maskz_loadu_ps(first_lanes(lanes), from);
 }
 TIDEGATE_INLINE Vec<double> load_lanes(const double* from, int lanes) {
+  if (__builtin_expect(lanes == kLanes<double>, 1)) return load<double>(from);
   return (Vec<double>)_mm512_maskz_loadu_pd(static_cast<__mmask8>(first_lanes(lanes)), from);
 }
 TIDEGATE_INLINE void store_lanes(float* to, Vec<float> v, int lanes) {
+  if (__builtin_expect(lanes == kLanes<float>, 1)) return store<float>(to, v);
   _mm512_mask_storeu_ps(to, first_lanes(lanes), (__m512)v);
 }
 TIDEGATE_INLINE void store_lanes(double* to, Vec<double> v, int lanes) {
+  if (__builtin_expect(lanes == kLanes<double>, 1)) return store<double>(to, v);
   _mm512_mask_storeu_pd(to, static_cast<__mmask8>(first_lanes(lanes)), (__m512d)v);
 }
 #elif defined(__AVX2__)
@@ -190,6 +197,44 @@ TIDEGATE_INLINE Vec<double> multiply_add(Vec<double> a, Vec<double> b, Vec<doubl
 // Lanes of `yes` where the mask is set, of `no` elsewhere.
 template <class Real> TIDEGATE_INLINE Vec<Real> select(IntVec<Real> mask, Vec<Real> yes, Vec<Real> no) {
   return (Vec<Real>)((mask & (IntVec<Real>)yes) | (~mask & (IntVec<Real>)no));
+}
+
+// Lane l is lane which[l] of the two vectors side by side.
+template <class Real> TIDEGATE_INLINE Vec<Real> pick(Vec<Real> first, Vec<Real> second, IntVec<Real> which) {
+#if defined(__clang__)
+  Vec<Real> picked;
+  for (int lane = 0; lane < kLanes<Real>; ++lane) {
+    const int from = static_cast<int>(which[lane]);
+    picked[lane] = from < kLanes<Real> ? first[from] : second[from - kLanes<Real>];
+  }
+  return picked;
+#else
+  return __builtin_shuffle(first, second, which);
+#endif
+}
+
+// Rows become columns, lane l of row m being lane m of row l: in each stage pairs of rows exchange the halves of
+// stretches twice as long as before.
+template <class Real> TIDEGATE_INLINE void transpose(Vec<Real> (&rows)[kLanes<Real>]) {
+  constexpr int lanes = kLanes<Real>;
+  const auto exchange = [&]<int Stretch>(auto&& self) {
+    if constexpr (Stretch < lanes) {
+      IntVec<Real> upper, lower;
+      for (int lane = 0; lane < lanes; ++lane) {
+        upper[lane] = (lane & Stretch) == 0 ? lane : lanes + lane - Stretch;
+        lower[lane] = (lane & Stretch) == 0 ? lane + Stretch : lanes + lane;
+      }
+#pragma GCC unroll 16
+      for (int row = 0; row < lanes; ++row)
+        if ((row & Stretch) == 0) {
+          const Vec<Real> first = rows[row], second = rows[row + Stretch];
+          rows[row] = pick<Real>(first, second, upper);
+          rows[row + Stretch] = pick<Real>(first, second, lower);
+        }
+      self.template operator()<2 * Stretch>(self);
+    }
+  };
+  exchange.template operator()<1>(exchange);
 }
 
 }  // namespace tidegate::TIDEGATE_ISA

@@ -1,0 +1,236 @@
+// The backward pass of long short-term memory: see lstm.cpp.
+#pragma once
+
+#include "backward.h"
+#include "run_pass.h"
+
+namespace tidegate::TIDEGATE_ISA {
+
+// Whether the output is a projection of the cells' (Sak et al. 2014).
+inline bool projects(const Layout& l) { return l.states != l.units; }
+
+template <class T> class LstmBackward : public BackwardPass<T> {
+ public:
+  using Base = BackwardPass<T>;
+  using typename Base::Product;
+  using typename Base::Real;
+  using typename Base::Stored;
+  using typename Base::V;
+  using Base::a_;
+  using Base::H_;
+  using Base::Hs_;
+  using Base::l_;
+  using Base::P_;
+  using Base::p_;
+  using Base::walk_;
+
+  LstmBackward(const Backward& a, const std::int64_t* offsets, int direction, Arena& arena)
+      : Base(a, offsets, direction, arena, 4, 5, 4 * a.layout.units) {
+    const std::size_t rows = l_.rows;
+    if (projects(l_) || p_.norm_c != nullptr) of_exposed_ = arena.take<Real>(rows * Hs_);
+    if (p_.norm_c != nullptr) {
+      candidate_ = arena.take<Real>(rows * Hs_);
+      of_normal_ = arena.take<Real>(rows * Hs_);
+    }
+  }
+
+  static std::size_t packed_bytes(const Layout& l) {
+    const std::size_t projection =
+        projects(l) ? static_cast<std::size_t>(unit_blocks<Real>(l.units)) * Product::panel_bytes(l.states) : 0;
+    return projection_offset(l) + projection;
+  }
+
+  static void pack(const Backward& a, int direction, int member, int members, char* packed) {
+    const Layout& l = a.layout;
+    const Stored* weights = static_cast<const Stored*>(a.parameters.weight_hh[direction]);
+    for (int block = member; block < unit_blocks<Real>(l.states); block += members)
+      pack_columns<T>([&](int k) { return weights + static_cast<std::size_t>(k) * l.states; }, 4 * l.units, l.states,
+                      block, packed);
+    if (!projects(l)) return;
+    const Stored* project =
+        static_cast<const Stored*>(a.parameters.weight_hr) + static_cast<std::size_t>(direction) * l.states * l.units;
+    for (int block = member; block < unit_blocks<Real>(l.units); block += members)
+      pack_columns<T>([&](int k) { return project + static_cast<std::size_t>(k) * l.units; }, l.states, l.units, block,
+                      packed + projection_offset(l));
+  }
+
+  void run(const Share& share, const char* packed) const {
+    enter_memory(share);
+    this->enter(share);
+    const bool normalises = p_.norm_hh != nullptr;
+    for (std::int64_t step = l_.steps - 1; step >= 0; --step) {
+      const Step s = walk_.step(step);
+      const int alive = s.alive;
+      const auto every_unit = [&](int units, const auto& body) {
+        share.for_each_row(alive, [&](int row) { this->for_my_units(share, units, [&](int unit) { body(row, unit); }); });
+      };
+      if (projects(l_)) back_through_projection(share, s, alive, packed + projection_offset(l_));
+      if (p_.norm_c != nullptr) {
+        back_through_norm_c(share, s, alive);
+      } else if (projects(l_)) {
+        every_unit(H_, [&](int row, int unit) { derivative(s, row, unit, load<Real>(of_exposed(row) + unit)); });
+      } else {
+        every_unit(H_, [&](int row, int unit) { derivative(s, row, unit, take_state(s, row, unit)); });
+      }
+      share.meet();
+      if (normalises) this->through_norm(share, s, alive, 0, 4, 0, 4, [](int gate) { return gate; });
+      this->multiply(share, s, alive, normalises ? a_.grad_product : a_.grad_gates, 4 * H_, 0, 4 * H_, packed, P_,
+                     [&](int row, int unit, V v) { this->add_to_carry(row, unit, v, true); });
+    }
+  }
+
+ private:
+  static std::size_t projection_offset(const Layout& l) {
+    return static_cast<std::size_t>(unit_blocks<Real>(l.states)) * Product::panel_bytes(4 * l.units);
+  }
+
+  Real* memory_carry(int row) const { return this->row_of(static_cast<Real*>(a_.grad_c_0), row, H_); }
+  Real* of_exposed(int row) const { return of_exposed_ + static_cast<std::int64_t>(row) * Hs_; }
+  Real* candidate(int row) const { return candidate_ + static_cast<std::int64_t>(row) * Hs_; }
+  Real* of_normal(int row) const { return of_normal_ + static_cast<std::int64_t>(row) * Hs_; }
+
+  // What is summed over the steps of a row starts at zero.
+  void enter_memory(const Share& share) const {
+    this->for_my_units(share, H_, [&](int unit) {
+      const int lanes = this->lanes_of(unit, H_);
+      share.for_each_row(l_.rows, [&](int row) {
+        store_lanes(memory_carry(row) + unit,
+                    load_lanes(this->row_of(static_cast<const Real*>(a_.grad_c_n), row, H_) + unit, lanes), lanes);
+        for (int which = 0; which < 3 && p_.peephole != nullptr; ++which)
+          store_lanes(this->row_of(static_cast<Real*>(a_.grad_peephole), row, 3 * H_) + which * H_ + unit, V{}, lanes);
+        for (int which = 0; which < 2 && p_.norm_c != nullptr; ++which)
+          store_lanes(this->row_of(static_cast<Real*>(a_.grad_norm_c), row, 2 * H_) + which * H_ + unit, V{}, lanes);
+      });
+    });
+  }
+
+  V previous_memory(const Step& s, int row, int unit) const {
+    if (row < s.alive_before)
+      return load_lanes(this->template value_before<Stored>(a_.saved, s, row, 5 * H_) + 4 * H_ + unit,
+                        this->lanes_of(unit, H_));
+    return load_lanes(this->row_of(static_cast<const Real*>(a_.c_0), row, H_) + unit, this->lanes_of(unit, H_));
+  }
+
+  V take_state(const Step& s, int row, int unit) const {
+    this->keep_previous(s, row, unit);
+    const auto of = this->of_state(s, row, unit);
+    this->carry(row, unit, of.direct);
+    return of.state;
+  }
+
+  // d(o * tanh(c)) = dh W_hr.
+  void back_through_projection(const Share& share, const Step& s, int alive, const char* packed) const {
+    share.for_each_row(alive, [&](int row) {
+      this->for_my_units(share, P_, [&](int unit) {
+        const V of = take_state(s, row, unit);
+        store_lanes(this->template value<Stored>(a_.grad_projected, s, row, P_) + unit, of, this->lanes_of(unit, P_));
+      });
+    });
+    share.meet();
+    this->multiply(share, s, alive, a_.grad_projected, P_, 0, P_, packed, H_,
+                   [&](int row, int unit, V v) { store<Real>(of_exposed(row) + unit, v); });
+  }
+
+  // h = o * tanh(y), y = LN(c): the gradients of o and c wait for the sums over the row.
+  void back_through_norm_c(const Share& share, const Step& s, int alive) const {
+    share.for_each_row(alive, [&](int row) {
+      this->for_my_units(share, H_, [&](int unit) {
+        const V c = multiply_add(this->saved(s, row, 1, unit), previous_memory(s, row, unit),
+                                 this->saved(s, row, 0, unit) * this->saved(s, row, 2, unit));
+        store<Real>(candidate(row) + unit, c);
+        if (!projects(l_)) store<Real>(of_exposed(row) + unit, take_state(s, row, unit));
+      });
+    });
+    share.meet();
+    share.for_each_row(alive, [&](int row) {
+      const Moments<Real> found = moments<Real>(candidate(row), 1, 1, H_, static_cast<Real>(p_.eps));
+      this->for_my_units(share, H_, [&](int unit) {
+        const int lanes = this->lanes_of(unit, H_);
+        const V gain = this->parameter(p_.norm_c, 0, 2, unit);
+        const V x = (load<Real>(candidate(row) + unit) - found.mean) * found.inverse_deviation;
+        const V exposed = tanh(multiply_add(x, gain, this->parameter(p_.norm_c, 1, 2, unit)));
+        const V o = this->saved(s, row, 3, unit), dh = load<Real>(of_exposed(row) + unit);
+        const V dy = dh * o * (1 - exposed * exposed);
+        Real* sums = this->row_of(static_cast<Real*>(a_.grad_norm_c), row, 2 * H_) + unit;
+        store_lanes(sums, load_lanes(sums, lanes) + dy * x, lanes);
+        store_lanes(sums + H_, load_lanes(sums + H_, lanes) + dy, lanes);
+        store<Real>(of_normal(row) + unit, dy * gain);
+        keep_exposed(s, row, unit, o * exposed);
+        this->grad_gate(s, row, 3, 4, unit, dh * exposed * o * (1 - o));
+      });
+    });
+    share.meet();
+    share.for_each_row(alive, [&](int row) {
+      const Moments<Real> found = moments<Real>(candidate(row), 1, 1, H_, static_cast<Real>(p_.eps));
+      V sums{}, products{};
+      for (int unit = 0; unit < H_; unit += Base::kWidth) {
+        const V x = (load<Real>(candidate(row) + unit) - found.mean) * found.inverse_deviation;
+        const V dy = load_lanes(of_normal(row) + unit, this->lanes_of(unit, H_));
+        sums += dy;
+        products += dy * x;
+      }
+      const Real mean = sum_lanes<Real>(sums) / H_, along = sum_lanes<Real>(products) / H_;
+      this->for_my_units(share, H_, [&](int unit) {
+        const V c = load<Real>(candidate(row) + unit), x = (c - found.mean) * found.inverse_deviation;
+        const V dc = found.inverse_deviation * (load<Real>(of_normal(row) + unit) - mean - x * along);
+        back_to_gates(s, row, unit, c, dc, exact_grad_o(s, row, unit));
+      });
+    });
+  }
+
+  V exact_grad_o(const Step& s, int row, int unit) const {
+    return load_lanes(this->template value<Stored>(a_.grad_gates, s, row, 4 * H_) + 3 * H_ + unit, this->lanes_of(unit, H_));
+  }
+
+  void keep_exposed(const Step& s, int row, int unit, V v) const {
+    if (projects(l_))
+      store_lanes(this->template value<Stored>(a_.before_projection, s, row, H_) + unit, v, this->lanes_of(unit, H_));
+  }
+
+  // h = o * tanh(c).
+  TIDEGATE_INLINE void derivative(const Step& s, int row, int unit, V dh) const {
+    const V o = this->saved(s, row, 3, unit);
+    const V c = multiply_add(this->saved(s, row, 1, unit), previous_memory(s, row, unit),
+                             this->saved(s, row, 0, unit) * this->saved(s, row, 2, unit));
+    const V exposed = tanh(c);
+    keep_exposed(s, row, unit, o * exposed);
+    const V of_o = dh * exposed * o * (1 - o);
+    this->grad_gate(s, row, 3, 4, unit, of_o);
+    back_to_gates(s, row, unit, c, dh * o * (1 - exposed * exposed), of_o);
+  }
+
+  // From the gradients of c (before zoneout) by way of h and of o's gate to i f g and the step before.
+  TIDEGATE_INLINE void back_to_gates(const Step& s, int row, int unit, V c, V dc, V of_o) const {
+    const int lanes = this->lanes_of(unit, H_);
+    const V i = this->saved(s, row, 0, unit), f = this->saved(s, row, 1, unit), g = this->saved(s, row, 2, unit);
+    const V before = previous_memory(s, row, unit);
+    Real* carry = memory_carry(row) + unit;
+    V direct{}, carried = load_lanes(carry, lanes);
+    if (this->zones_c()) {
+      direct = carried * this->kept(p_.zoneout_c, p_.zoneout_rate_c, s, row, unit, H_);
+      carried -= direct;
+    }
+    dc += carried;
+    if (p_.peephole != nullptr) dc = multiply_add(this->parameter(p_.peephole, 2, 3, unit), of_o, dc);
+    const V of_i = dc * g * i * (1 - i), of_f = dc * before * f * (1 - f);
+    V back = multiply_add(dc, f, direct);
+    if (p_.peephole != nullptr) {
+      back = multiply_add(this->parameter(p_.peephole, 0, 3, unit), of_i, back);
+      back = multiply_add(this->parameter(p_.peephole, 1, 3, unit), of_f, back);
+      Real* sums = this->row_of(static_cast<Real*>(a_.grad_peephole), row, 3 * H_) + unit;
+      store_lanes(sums, load_lanes(sums, lanes) + of_i * before, lanes);
+      store_lanes(sums + H_, load_lanes(sums + H_, lanes) + of_f * before, lanes);
+      store_lanes(sums + 2 * H_, load_lanes(sums + 2 * H_, lanes) + of_o * c, lanes);
+    }
+    store_lanes(carry, back, lanes);
+    this->grad_gate(s, row, 0, 4, unit, of_i);
+    this->grad_gate(s, row, 1, 4, unit, of_f);
+    this->grad_gate(s, row, 2, 4, unit, dc * i * (1 - g * g));
+  }
+
+  Real* of_exposed_ = nullptr;  // gradient of o * tanh(c)
+  Real* candidate_ = nullptr;   // c before zoneout
+  Real* of_normal_ = nullptr;   // gradient of the normalised c
+};
+
+}  // namespace tidegate::TIDEGATE_ISA
