@@ -117,8 +117,9 @@ def _ablation(record: Record) -> str:
 
 `python benchmarks/ablation.py --seeds {seeds}{members}`: from the training split alone, each row on top of the one
 above it; mean and standard deviation over {len(record["seeds"])} seeds, one figure where all seeds make one model. The
-order was laid down beforehand; nothing was chosen by the test part. One standard error of a test accuracy, from its
-{record["test_texts"]:,} texts, is {error:.1f} points; the rows share the texts, so that they compare better than that.
+order was laid down beforehand, and the ensemble is of the row of the least log-loss on the validation part; nothing was
+chosen by the test part. One standard error of a test accuracy, from its {record["test_texts"]:,} texts, is {error:.1f}
+points; the rows share the texts, so that they compare better than that.
 
 {table}
 
