@@ -67,9 +67,10 @@ def test_validation_judges_the_average() -> None:
         assert best[f"validation_{name}"] == pytest.approx((total / count).item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("stopped_in", [1, 3])
-def test_a_resumed_run_goes_on_with_its_average(stopped_in: int, tmp_path: Path) -> None:
-    unbroken = train(ema_decay=0.9)
+@pytest.mark.parametrize(("stopped_in", "accumulate"), [(1, 1), (3, 3)])
+def test_a_resumed_run_goes_on_with_its_average(stopped_in: int, accumulate: int, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"ema_decay": 0.9, "accumulate": accumulate}
+    unbroken = train(**changes)
 
     def fail() -> None:
         raise RuntimeError("the machine is gone")
@@ -77,11 +78,11 @@ def test_a_resumed_run_goes_on_with_its_average(stopped_in: int, tmp_path: Path)
     broken = Interrupting(toy_batches(), stopped_in, fail)
     validation = toy_batches(30, 1, shuffle=False)
     with pytest.raises(RuntimeError, match="the machine is gone"):
-        fit(toy_network(), broken, validation, toy_settings(ema_decay=0.9), run_folder=tmp_path)
-    resumed = train(toy_network(seed=5), run_folder=tmp_path, resume=True, ema_decay=0.9)
+        fit(toy_network(), broken, validation, toy_settings(**changes), run_folder=tmp_path)
+    resumed = train(toy_network(seed=5), run_folder=tmp_path, resume=True, **changes)
     assert_same(resumed, unbroken)
     # A run that is finished gives its best average back.
-    assert_same(train(toy_network(seed=5), run_folder=tmp_path, resume=True, ema_decay=0.9), unbroken)
+    assert_same(train(toy_network(seed=5), run_folder=tmp_path, resume=True, **changes), unbroken)
 
 
 def test_ctrl_c_keeps_the_best_average() -> None:

@@ -81,6 +81,10 @@ class WeightAverage(lightning.Callback):
         """Go on from the averages of a checkpoint."""
         self.average.load_state_dict(state_dict)
 
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Know the steps that were made before, in a resumed run too: a batch that is accumulated is none."""
+        self._steps = trainer.global_step
+
     def on_train_batch_end(
         self,
         trainer: lightning.Trainer,

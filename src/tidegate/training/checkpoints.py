@@ -112,6 +112,7 @@ class CheckpointFolder:
             except OSError:  # a file system without links
                 shutil.copyfile(self.last, temporary)
             os.replace(temporary, self.best)
+            temporary.unlink(missing_ok=True)  # where both were links to one file, which a rename leaves as they are
             _flush_folder(self.folder)
         except OSError as error:
             raise TidegateError(
