@@ -162,7 +162,8 @@ def test_results_are_recorded_once(tmp_path: Path) -> None:
 def test_mlflow_keeps_one_run_over_resumption_and_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tracking = pytest.importorskip("mlflow.tracking")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    train(tmp_path, "mlflow", max_epochs=2)
+    train(tmp_path / "first", "mlflow", max_epochs=2)
+    tmp_path = (tmp_path / "first").rename(tmp_path / "moved")
     result = train(tmp_path, "mlflow", max_epochs=4, resume=True)
     for _ in range(2):
         record_results(["mlflow"], tmp_path, {"hidden_size": 8}, {"test_accuracy": 0.75}, epoch=result.best_epoch)
@@ -175,4 +176,4 @@ def test_mlflow_keeps_one_run_over_resumption_and_results(tmp_path: Path, monkey
     assert len(client.get_metric_history(run.info.run_id, "test_accuracy")) == 1
     assert run.data.params == {"hidden_size": "8", "cell": "gru"}
     assert run.info.status == "FINISHED"
-    assert run.data.tags["mlflow.runName"] == f"{tmp_path.parent.name}/{tmp_path.name}"
+    assert run.data.tags["mlflow.runName"] == f"{tmp_path.parent.name}/first"

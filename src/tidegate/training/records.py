@@ -226,17 +226,22 @@ def _open_tensorboard(record: Record, done: int) -> tuple[TensorBoardLogger, int
 def _open_mlflow(record: Record, done: int) -> tuple[MLFlowLogger, int]:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # records are for their owner
     runs = record.folder / _RUNS_FILE
-    known: dict[str, dict[str, str]] = json.loads(runs.read_text(encoding="utf-8")) if runs.is_file() else {}
+    known: dict[str, dict[str, Any]] = json.loads(runs.read_text(encoding="utf-8")) if runs.is_file() else {}
     folder = record.folder.resolve()
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
+    own, server = folder / "mlflow.db", os.environ.get("MLFLOW_TRACKING_URI")
     before = known.get(record.part) if done else None
+    if before and not before["server"] and not own.is_file():
+        before = None  # its store is gone
+    if before:
+        server = before["server"]
+    uri = server or f"sqlite:///{own}"
     name = "/".join(filter(None, (folder.parent.name, folder.name, record.part)))
     with _quiet_mlflow():
         logger = MLFlowLogger(
             experiment_name=os.environ.get("MLFLOW_EXPERIMENT_NAME", "tidegate"),
             run_name=name,
-            tracking_uri=before["uri"] if before else uri,
-            artifact_location=folder.joinpath("mlflow-artifacts").as_uri() if uri.startswith("sqlite:") else None,
+            tracking_uri=uri,
+            artifact_location=None if server else folder.joinpath("mlflow-artifacts").as_uri(),
             run_id=before["run"] if before else None,
         )
         client = logger.experiment
@@ -244,7 +249,8 @@ def _open_mlflow(record: Record, done: int) -> tuple[MLFlowLogger, int]:
         if before:
             points = client.get_metric_history(logger.run_id, "train_loss")
             recorded = max((point.step for point in points), default=0)
-    known[record.part] = {"run": str(logger.run_id), "uri": logger._tracking_uri or uri}
+    # No address of the run's own store, so that its folder may move.
+    known[record.part] = {"run": str(logger.run_id), "server": server or None}
     record.folder.mkdir(parents=True, exist_ok=True)
     runs.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
     return logger, recorded
