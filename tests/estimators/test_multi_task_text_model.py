@@ -166,13 +166,12 @@ def test_the_history_is_what_the_scores_are_on_validation_data() -> None:
         ("label", "validation_label_accuracy", max),
         ("rating", "validation_rating_r2", max),
         ("rating_mae", "validation_rating_mae", min),
-        ("rating_rmse", "validation_rating_rmse", min),
         ("label_macro_f1", "validation_label_macro_f1", max),
     ],
 )
 def test_what_the_monitor_names_chooses_the_epoch(monitor: str, key: str, choose: Any) -> None:
     held = {"label": HELD_LABELS, "rating": HELD_RATINGS}
-    model = make(monitor=monitor, learning_rate=0.2, max_epochs=5, patience=5).fit(X, Y, validation_data=(HELD, held))
+    model = make(monitor=monitor, learning_rate=0.2, max_epochs=4, patience=4).fit(X, Y, validation_data=(HELD, held))
     values = [entry[key] for entry in model.history_]
     assert model.best_epoch_ == 1 + values.index(choose(values))
     predicted = model.predict(HELD)
@@ -186,8 +185,8 @@ def test_what_the_monitor_names_chooses_the_epoch(monitor: str, key: str, choose
 
 
 def test_every_argument_of_its_own_changes_what_is_learned() -> None:
-    reference = make(max_epochs=2).fit(X, Y)
-    assert same(make(max_epochs=2).fit(X, Y), reference)
+    reference = make(max_epochs=1).fit(X, Y)
+    assert same(make(max_epochs=1).fit(X, Y), reference)
     changes: dict[str, Any] = {
         "regression_loss": "huber",
         "task_weights": {"rating": 5.0},
@@ -199,14 +198,14 @@ def test_every_argument_of_its_own_changes_what_is_learned() -> None:
         "pretrain_epochs": 1,
     }
     for name, value in changes.items():
-        assert not same(reference, make(max_epochs=2, **{name: value}).fit(X, Y)), name
+        assert not same(reference, make(max_epochs=1, **{name: value}).fit(X, Y)), name
     few = {"label": LABELS, "rating": RATINGS[:16] + [None] * 64}
     drawn = [
-        make(max_epochs=2, task_sampling="temperature", sampling_temperature=tau).fit(X, few) for tau in (1.0, 2.0, 9.0)
+        make(max_epochs=1, task_sampling="temperature", sampling_temperature=tau).fit(X, few) for tau in (1.0, 2.0, 9.0)
     ]
     assert not same(drawn[0], drawn[1]) and not same(drawn[1], drawn[2])
-    assert same(drawn[1], make(max_epochs=2, task_sampling="square-root").fit(X, few))
-    assert not same(reference, make(max_epochs=2, task_weights="uncertainty").fit(X, Y))
+    assert same(drawn[1], make(max_epochs=1, task_sampling="square-root").fit(X, few))
+    assert not same(reference, make(max_epochs=1, task_weights="uncertainty").fit(X, Y))
 
 
 def test_a_heavy_task_is_learned_first() -> None:
@@ -230,15 +229,15 @@ def test_learned_weights_are_told_and_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"task_sampling": "uniform"}, {"task_weights": "uncertainty", "task_sampling": "square-root"}],
-    ids=["joint", "uniform", "learned"],
+    [{}, {"task_weights": "uncertainty", "task_sampling": "square-root"}],
+    ids=["joint", "drawn"],
 )
 def test_resume_gives_the_unbroken_run(tmp_path: Path, changes: dict[str, Any]) -> None:
-    unbroken = make(max_epochs=5, **changes).fit(X, Y, run_folder=tmp_path / "unbroken")
+    unbroken = make(max_epochs=4, **changes).fit(X, Y, run_folder=tmp_path / "unbroken")
     make(max_epochs=2, **changes).fit(X, Y, run_folder=tmp_path / "broken")
-    resumed = make(max_epochs=5, **changes).fit(X, Y, run_folder=tmp_path / "broken", resume=True)
+    resumed = make(max_epochs=4, **changes).fit(X, Y, run_folder=tmp_path / "broken", resume=True)
     assert same(resumed, unbroken)
-    assert len(resumed.history_) == 5
+    assert len(resumed.history_) == 4
 
 
 def test_resume_refuses_another_run(tmp_path: Path) -> None:
