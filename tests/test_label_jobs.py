@@ -98,6 +98,16 @@ def test_a_run_leaves_model_metrics_report_and_predictions(run: jobs.Training) -
     assert load_recipe(run.folder / "recipe.yaml").arguments["monitor"] == "micro_f1"
 
 
+def test_what_a_run_prints(tmp_path: Path) -> None:
+    overrides = ["training.max_epochs=1", "output.report=false", "training.calibrate=null"]
+    options = [part for override in overrides for part in ("--set", override)]
+    recipe = write_kinds(tmp_path, train=40)
+    said = CliRunner().invoke(app, ["train", str(recipe), *options, "--out", str(tmp_path / "run"), "--quiet"])
+    assert said.exit_code == 0, said.output
+    for words in ("test micro F1 ", "baseline micro F1 ", "for each label", "colour", "a red dog"):
+        assert words in said.stdout, words
+
+
 def test_evaluate_and_predict_on_the_command_line(run: jobs.Training, tmp_path: Path) -> None:
     cli = CliRunner()
     test = str(run.folder.parent / "test.csv")

@@ -123,6 +123,12 @@ def number_line(metrics: dict[str, Any]) -> str:
     return ", ".join(f"{name} {metrics[key]:.4f}" for key, name in names.items())
 
 
+def _baseline_line(baseline: dict[str, Any]) -> str:
+    if "mae" in baseline:
+        return number_line(baseline)
+    return label_line(baseline) if "micro_f1" in baseline else f"accuracy {baseline['accuracy']:.4f}"
+
+
 def judgement_line(metrics: dict[str, Any]) -> str:
     """The headline of a judgement of labels, numbers or tags, with what it was made on."""
     if "tasks" in metrics:
@@ -157,10 +163,7 @@ def print_training(console: Console, title: str, run: Training) -> None:
     if run.test is not None:
         print_line(console, f"  test {judgement_line(run.test)}")
     for baseline in [] if run.baseline is None else run.baseline.get("tasks", {"": run.baseline}).values():
-        figures = f"accuracy {baseline['accuracy']:.4f}"
-        if "mae" in baseline or "micro_f1" in baseline:
-            figures = number_line(baseline) if "mae" in baseline else label_line(baseline)
-        print_line(console, f"  baseline {figures}: {baseline['name']}")
+        print_line(console, f"  baseline {_baseline_line(baseline)}: {baseline['name']}")
     if run.test is not None:
         console.print(class_table(run.test))
     if run.predictions:
