@@ -143,7 +143,7 @@ def test_training_prints_the_results_and_where_they_are(trained: tuple[Path, str
         assert f"{row['label']} {numbers}" in words
     assert "a lovely great film" in words
     assert "dull [bold]and bad" in words
-    assert f"Report {run / 'report.html'} Model {run / 'model.tg'}" in words
+    assert f"Report {run / 'report.html'} Card {run / 'model_card.md'} Model {run / 'model.tg'}" in words
     assert f"read 80 train, 30 test texts; the run goes to {run}" in stderr
     assert "longer than max_tokens=6" in stderr
     # No terminal, no bar: a line an epoch shows that the run goes on.
