@@ -112,8 +112,11 @@ def outcome(run: Path) -> tuple[dict[str, bytes], Any]:
     from tidegate.deploy.bundle import load_bundle
 
     bundle = load_bundle(run / "model.tg")
-    weights = {name: array.tobytes() for name, array in bundle.weights.items()}
-    return weights, _timeless([bundle.config, bundle.metrics, bundle.labels, bundle.tokenizer])
+    weights, values = {}, []
+    for number, part in enumerate([bundle, *bundle.members]):
+        weights |= {f"{number}.{name}": array.tobytes() for name, array in part.weights.items()}
+        values.append([part.config, part.metrics, part.labels, part.tokenizer])
+    return weights, _timeless(values)
 
 
 def _timeless(value: Any) -> Any:

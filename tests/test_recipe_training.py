@@ -86,4 +86,21 @@ def test_a_run_of_several_models_is_not_resumed_as_one(tmp_path: Path) -> None:
         jobs.train(recipe, out=tmp_path / "two", resume=True)
     with pytest.raises(TidegateError, match="the run to resume is of one model: leave out --members"):
         jobs.train(recipe, out=tmp_path / "one", members=2, resume=True)
+    with pytest.raises(TidegateError, match="the run to resume is of several models: give --members"):
+        jobs.train(recipe, out=tmp_path / "two", members=2, snapshots=True, resume=True)
     assert (tmp_path / "two" / "model.tg").read_bytes() == before
+
+
+def test_a_recipe_of_snapshots_is_trained_and_resumed(tmp_path: Path) -> None:
+    keys = ["output.baseline=false", "training.max_epochs=4", "training.random_state=null"]
+    recipe = load_recipe(write_tiny(tmp_path), overrides=keys)
+    run = jobs.train(recipe, out=tmp_path / "run", members=2, snapshots=True)
+    assert run.test is not None and run.test["accuracy"] > 0.9
+    assert [model.best_epoch_ for model in tidegate.load(run.model).members_] == [2, 4]
+    assert any("an ensemble of 2 snapshots: validation accuracy" in note for note in run.notes)
+    resumed = jobs.train(recipe, out=tmp_path / "run", members=2, snapshots=True, resume=True)
+    assert resumed.test == run.test
+    with pytest.raises(TidegateError, match="the run to resume is of snapshots: give --members and --snapshots"):
+        jobs.train(recipe, out=tmp_path / "run", members=2, resume=True)
+    with pytest.raises(RecipeError, match="--snapshots says where the members of an ensemble come from"):
+        jobs.train(recipe, out=tmp_path / "none", snapshots=True)

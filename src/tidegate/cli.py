@@ -90,6 +90,9 @@ def train(
         bool, typer.Option("--find-lr", help="Look for a learning rate first, and take it; its plot is in the report.")
     ] = False,
     members: Annotated[int, typer.Option(help="Models from seeds of their own, averaged, in one file.")] = 1,
+    snapshots: Annotated[
+        bool, typer.Option("--snapshots", help="Take the --members from one run, by a cyclic learning rate.")
+    ] = False,
     devices: Annotated[
         int | None,
         typer.Option(
@@ -122,6 +125,7 @@ def train(
             overwrite=overwrite,
             verbose=True if verbose else False if quiet else None,
             members=members,
+            snapshots=snapshots,
             find_rate=find_lr,
         )
         if as_json:

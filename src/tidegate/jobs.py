@@ -101,6 +101,7 @@ def train(
     verbose: bool | None = None,
     runs: str | Path = "runs",
     members: int = 1,
+    snapshots: bool = False,
     find_rate: bool = False,
 ) -> Training:
     """Train, judge and save the model of a recipe.
@@ -113,6 +114,7 @@ def train(
         verbose: Whether to show progress, over what the recipe says.
         runs: Folder of the runs that have no ``out``.
         members: Models that are trained from seeds of their own and averaged, in one file.
+        snapshots: Whether the members are those that one run passes through, instead.
         find_rate: Whether the learning rate is looked for first, and what is found goes over the recipe's.
 
     Raises:
@@ -127,7 +129,7 @@ def train(
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     task = task_of(recipe.task)
-    check_craft(recipe, members=members, find_rate=find_rate, resume=resume)
+    check_craft(recipe, members=members, snapshots=snapshots, find_rate=find_rate, resume=resume)
     arguments = dict(recipe.arguments)
     if verbose is not None:
         arguments["verbose"] = verbose
@@ -136,7 +138,7 @@ def train(
     check_device(recipe, arguments)
     folder = prepare_run_folder(recipe.name, out, resume=resume, overwrite=overwrite, runs=Path(runs))
     if resume:
-        arguments = resumed_arguments(arguments, folder, members)
+        arguments = resumed_arguments(arguments, folder, members, snapshots)
     notes: list[str] = []
     timing: dict[str, float] = {}
     with timed(timing, "reading"):
@@ -162,7 +164,7 @@ def train(
     if members > 1:
         from tidegate.estimators.text_ensemble import TextEnsemble
 
-        model = TextEnsemble(one, members=members)
+        model = TextEnsemble(one, members=members, by="snapshots" if snapshots else "seeds")
     if not resume:
         write_text(folder / RECIPE_FILE, resolved_recipe(recipe, one))
     interrupted = False

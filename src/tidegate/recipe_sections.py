@@ -14,6 +14,19 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Factor = Annotated[float, Field(ge=0)]
+Threshold = Literal["tuned"] | Annotated[float, Field(gt=0, lt=1)] | None
+ClassMonitor = Literal[
+    "accuracy",
+    "loss",
+    "balanced_accuracy",
+    "macro_f1",
+    "micro_f1",
+    "roc_auc",
+    "average_precision",
+    "matthews",
+    "log_loss",
+    "calibration_error",
+]
 Character = Annotated[str, Field(min_length=1, max_length=1)]
 
 
@@ -102,14 +115,15 @@ class Training(TypedDict, total=False):
     beta2: Rate | None
     epsilon: Annotated[float, Field(gt=0)] | None
     average_trigger: Count | None
-    schedule: Literal["constant", "step", "plateau", "cosine", "linear", "one-cycle"]
+    schedule: Literal["constant", "step", "plateau", "cosine", "linear", "one-cycle", "cyclic"]
     warmup_epochs: Factor
     decay_factor: Annotated[float, Field(gt=0, lt=1)] | None
     decay_epochs: Count | None
+    cycles: Count | None
     label_smoothing: Rate
     focal_gamma: Factor
     class_weight: Literal["balanced"] | dict[str | int, Annotated[float, Field(gt=0)]] | None
-    threshold: Literal["tuned"] | Annotated[float, Field(gt=0, lt=1)] | None
+    threshold: Threshold
     calibrate: Literal["temperature"] | None
     l1: Factor
     l2: Factor
@@ -136,18 +150,7 @@ class Training(TypedDict, total=False):
     layer_rate_decay: Annotated[float, Field(gt=0, le=1)]
     max_epochs: Count
     patience: Count
-    monitor: Literal[
-        "accuracy",
-        "loss",
-        "balanced_accuracy",
-        "macro_f1",
-        "micro_f1",
-        "roc_auc",
-        "average_precision",
-        "matthews",
-        "log_loss",
-        "calibration_error",
-    ]
+    monitor: ClassMonitor
     validation_fraction: Rate
     gradient_clip: Annotated[float, Field(gt=0)] | None
     gradient_clip_value: Annotated[float, Field(gt=0)] | None

@@ -90,10 +90,11 @@ class TaggingTraining(TypedDict, total=False):
     weight_decay: Annotated[float, Field(ge=0)]
     optimizer: Literal["adamw", "adam", "sgd", "asgd", "rmsprop", "adagrad"]
     momentum: Rate | None
-    schedule: Literal["constant", "step", "plateau", "cosine", "linear", "one-cycle"]
+    schedule: Literal["constant", "step", "plateau", "cosine", "linear", "one-cycle", "cyclic"]
     warmup_epochs: Annotated[float, Field(ge=0)]
     decay_factor: Annotated[float, Field(gt=0, lt=1)] | None
     decay_epochs: Count | None
+    cycles: Count | None
     batch_size: Count
     accumulate: Count
     max_epochs: Count

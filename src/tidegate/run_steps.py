@@ -124,7 +124,7 @@ def check_device(recipe: Recipe, arguments: dict[str, Any]) -> None:
         raise RecipeError(f"{recipe.document.place(('training', key))}: training.{key}: {error}") from None
 
 
-def check_craft(recipe: Recipe, *, members: int, find_rate: bool, resume: bool) -> None:
+def check_craft(recipe: Recipe, *, members: int, snapshots: bool, find_rate: bool, resume: bool) -> None:
     """Refuse members, or a search for the learning rate, where there can be none.
 
     Raises:
@@ -138,23 +138,30 @@ def check_craft(recipe: Recipe, *, members: int, find_rate: bool, resume: bool) 
         )
     if members < 1 or (members > 1 and recipe.task != task):
         raise RecipeError(f"--members must be 1 or more, of a recipe of the task {task}; found {members}.")
+    if snapshots and members < 2:
+        raise RecipeError("--snapshots says where the members of an ensemble come from: give --members, 2 or more.")
 
 
-def resumed_arguments(arguments: dict[str, Any], folder: Path, members: int) -> dict[str, Any]:
+# What a run has in its folder, by what it trains.
+_PARTS = {
+    "snapshots": ("snapshots",),
+    "several models": ("member-*",),
+    "one model": (CHECKPOINTS, "pretrain", "adapt"),
+}
+
+
+def resumed_arguments(arguments: dict[str, Any], folder: Path, members: int, snapshots: bool) -> dict[str, Any]:
     """The arguments of a run that goes on, with the seed that was drawn for it where the recipe names none.
 
     Raises:
         TidegateError: The run in the folder is of one model and not of several, or the other way round.
     """
-    begun = sorted(folder.glob("member-*"))
-    alone = any((folder / name).is_dir() for name in (CHECKPOINTS, "pretrain", "adapt"))
-    if (members == 1 and begun) or (members > 1 and alone):
-        was = (
-            "several models: give --members, as many as it was begun with"
-            if begun
-            else "one model: leave out --members"
-        )
-        raise TidegateError(f"{folder}: the run to resume is of {was}.")
+    begun = next((kind for kind, names in _PARTS.items() if any(any(folder.glob(name)) for name in names)), None)
+    asked = "one model" if members == 1 else "snapshots" if snapshots else "several models"
+    if begun not in (None, asked):
+        cure = {"one model": "leave out --members", "several models": "give --members, as many as it was begun with"}
+        cure["snapshots"] = "give --members and --snapshots"
+        raise TidegateError(f"{folder}: the run to resume is of {begun}: {cure[str(begun)]}.")
     recipe = folder / RECIPE_FILE
     if arguments.get("random_state") is not None or not recipe.is_file():
         return arguments

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lightning import Callback
 from sklearn.base import clone
 from sklearn.ensemble import AdaBoostClassifier
 
@@ -15,8 +16,11 @@ from estimators.contract import column
 from estimators.test_text_classifier import X, Y, make, reviews
 from tidegate import jobs
 from tidegate.config import load_recipe
+from tidegate.data.seeds import derive_seed
 from tidegate.deploy.bundle import load_bundle, save_bundle
 from tidegate.errors import BundleError, DataError, RecipeError
+from tidegate.estimators.base import stratified_split
+from tidegate.estimators.text_classifier import TextClassifier
 from tidegate.estimators.text_ensemble import TextEnsemble
 from tiny_reviews import write_tiny
 
@@ -121,3 +125,67 @@ def test_a_recipe_of_several_members_is_trained_judged_and_resumed(tmp_path: Pat
     with pytest.raises(RecipeError, match="--members must be 1 or more"):
         jobs.train(recipe, out=tmp_path / "none", members=0)
     assert not (tmp_path / "none").exists()
+
+
+def snapshots(**changes: Any) -> TextEnsemble:
+    return TextEnsemble(make(**{"max_epochs": 6, **changes}), members=3, by="snapshots")
+
+
+def test_snapshots_are_what_one_run_passed_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ensemble = snapshots().fit(X, Y, run_folder=tmp_path)
+    assert [model.best_epoch_ for model in ensemble.members_] == [2, 4, 6]
+    assert [path.name for path in tmp_path.iterdir()] == ["snapshots"]
+    # Until the end of a cycle the run is the one that ends there.
+    seed = ensemble.members_[0].random_state_
+    train = make(random_state=seed, max_epochs=6, schedule="cyclic", cycles=3, patience=6, validation_fraction=0)
+    rows = stratified_split(np.unique(Y, return_inverse=True)[1], 0.1, derive_seed(ensemble.random_state_, "split"))[0]
+    learned = [X[row] for row in rows], [Y[row] for row in rows]
+    np.testing.assert_array_equal(train.fit(*learned).predict_proba(X), ensemble.members_[2].predict_proba(X))
+    said = [model.predict_proba(X) for model in ensemble.members_]
+    assert np.abs(said[0] - said[1]).max() > 1e-3 and np.abs(said[1] - said[2]).max() > 1e-3
+    np.testing.assert_allclose(ensemble.predict_proba(X), np.mean(said, axis=0))
+    assert ensemble.score(*reviews(60, seed=1)) > 0.9
+    loaded = tidegate.load(ensemble.save(tmp_path / "all.tg"))
+    np.testing.assert_array_equal(loaded.predict_proba(X), ensemble.predict_proba(X))
+    assert loaded.by == "snapshots"
+    monkeypatch.setattr("tidegate.training.fit._run", None)
+    again = snapshots().fit(X, Y, run_folder=tmp_path, resume=True)  # finished, so that nothing is trained
+    np.testing.assert_array_equal(again.predict_proba(X), ensemble.predict_proba(X))
+
+
+def test_snapshots_of_a_run_that_broke_off_are_kept(tmp_path: Path) -> None:
+    class Fails(Callback):
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.current_epoch == 3:
+                raise RuntimeError("the machine is gone")
+
+    whole = snapshots().fit(X, Y)
+    with pytest.MonkeyPatch.context() as patch:
+        fit = TextClassifier.fit
+        patch.setattr(
+            TextClassifier,
+            "fit",
+            lambda self, *data, callbacks=(), **options: fit(self, *data, callbacks=[*callbacks, Fails()], **options),
+        )
+        with pytest.raises(RuntimeError, match="the machine is gone"):
+            snapshots().fit(X, Y, run_folder=tmp_path)
+    resumed = snapshots().fit(X, Y, run_folder=tmp_path, resume=True)
+    np.testing.assert_array_equal(resumed.predict_proba(X), whole.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_epochs": 7}, "found max_epochs=7 and 3 members: set max_epochs to a multiple of members"),
+        ({"schedule": "cosine"}, "snapshots need schedule='cyclic'"),
+        ({"schedule": "cyclic", "cycles": 2}, "and cycles=2: leave both out"),
+        ({"ema_decay": 0.9}, r"ema_decay=0\.9 is not for snapshots"),
+        ({"calibrate": "temperature"}, "calibrate='temperature' is not for snapshots"),
+        ({"optimizer": "asgd"}, "asgd' is not for snapshots"),
+    ],
+)
+def test_what_does_not_go_with_snapshots(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        snapshots(**changes).fit(X, Y)
+    with pytest.raises(ValueError, match="by must be seeds or snapshots; found 'snapshot'"):
+        TextEnsemble(make(), members=2, by="snapshot").fit(X, Y)

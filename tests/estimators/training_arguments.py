@@ -41,6 +41,7 @@ OF_THE_SETTINGS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"optimizer": "asgd"}, {"average_trigger": 4}),
     ({}, {"schedule": "linear", "warmup_epochs": 1.0}),
     ({"schedule": "step"}, {"decay_factor": 0.9, "decay_epochs": 2}),
+    ({"schedule": "cyclic", "cycles": 1}, {"cycles": 2}),
     ({}, {"l1": 0.01, "l2": 0.1}),
     ({"l2": 0.1}, {"penalized": "head"}),
     ({}, {"frozen": "embedding", "unfreeze_every": 2, "layer_rate_decay": 0.5}),

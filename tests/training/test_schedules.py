@@ -44,6 +44,8 @@ CASES: list[tuple[dict[str, Any], Any]] = [
     ({"schedule": "step", "decay_factor": 0.5, "decay_epochs": 2}, lambda step: 0.5 ** (step // (2 * UPDATES))),
     ({"schedule": "cosine"}, lambda step: (1 + math.cos(math.pi * step / TOTAL)) / 2),
     ({"schedule": "linear"}, lambda step: 1 - step / TOTAL),
+    ({"schedule": "cyclic"}, lambda step: (1 + math.cos(math.pi * (step % UPDATES) / UPDATES)) / 2),
+    ({"schedule": "cyclic", "cycles": 1}, lambda step: (1 + math.cos(math.pi * step / TOTAL)) / 2),
     ({"warmup_epochs": 1.5}, lambda step: min(1.0, 1e-3 + (1 - 1e-3) * step / 6)),
     (
         {"schedule": "cosine", "warmup_epochs": 1},
@@ -81,7 +83,7 @@ def test_accumulated_batches_are_one_step_of_the_schedule() -> None:
     assert rates == pytest.approx([0.1 * (1 - step / (2 * EPOCHS)) for step in range(2 * EPOCHS)])
 
 
-@pytest.mark.parametrize("schedule", ["step", "plateau", "cosine", "linear", "one-cycle"])
+@pytest.mark.parametrize("schedule", ["step", "plateau", "cosine", "linear", "one-cycle", "cyclic"])
 def test_a_resumed_run_goes_on_with_its_schedule(schedule: str, tmp_path: Path) -> None:
     changes: dict[str, Any] = {"schedule": schedule, "learning_rate": 1e-4 if schedule == "plateau" else 0.02}
     if schedule in ("step", "plateau"):
@@ -106,6 +108,10 @@ def test_a_resumed_run_goes_on_with_its_schedule(schedule: str, tmp_path: Path) 
         ({"schedule": "step", "decay_epochs": 0}, "decay_epochs must be a whole number of at least 1; found 0"),
         ({"warmup_epochs": 6.0}, "warmup_epochs must be from 0 to max_epochs=5; found 6.0"),
         ({"schedule": "one-cycle", "warmup_epochs": 1.0}, "has a warm-up of its own; remove warmup_epochs"),
+        ({"schedule": "cyclic", "warmup_epochs": 1.0}, "begins each cycle at the whole rate; remove warmup_epochs"),
+        ({"cycles": 2}, "cycles has no effect with schedule='constant'; it belongs to cyclic"),
+        ({"schedule": "cyclic", "cycles": 0}, "cycles must be a whole number of at least 1; found 0"),
+        ({"schedule": "cyclic", "cycles": 2}, "found max_epochs=5 and 2 cycles: set max_epochs to a multiple"),
     ],
 )
 def test_what_a_schedule_does_not_have_is_refused(given: dict[str, Any], message: str) -> None:

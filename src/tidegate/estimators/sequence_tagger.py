@@ -116,6 +116,7 @@ class SequenceTagger(TagPredictions):
         warmup_epochs: Epochs over which it rises from a thousandth.
         decay_factor: What ``"step"`` (None is 0.1) and ``"plateau"`` (0.5) multiply it by.
         decay_epochs: After how many epochs, or how many without improvement; None is 1 and 2.
+        cycles: Equal parts of ``"cyclic"``, each of which starts at the whole rate and ends at 0; None is 5.
         batch_size: Sentences a batch.
         accumulate: Batches a step of the optimiser.
         max_epochs: Epochs at most.
@@ -192,6 +193,7 @@ class SequenceTagger(TagPredictions):
         warmup_epochs: float = 0.0,
         decay_factor: float | None = None,
         decay_epochs: int | None = None,
+        cycles: int | None = None,
         batch_size: int = 16,
         accumulate: int = 1,
         max_epochs: int = 30,

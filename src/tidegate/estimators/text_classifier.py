@@ -88,11 +88,12 @@ class TextClassifier(ClassifierMixin, ClassDecisions, RateFinding, TextNetworkEs
         beta2: Decay of Adam's and RMSprop's mean squared gradient; None is 0.999 and 0.99.
         epsilon: Added to the root of it; None is the optimiser's own.
         average_trigger: Epochs without improvement that ``"asgd"`` waits for; None is 5.
-        schedule: Course of the learning rate: ``"constant"``, ``"step"``, ``"plateau"``, ``"cosine"``, ``"linear"`` or
-            ``"one-cycle"`` (`training/schedules.py`).
+        schedule: Course of the learning rate: ``"constant"``, ``"step"``, ``"plateau"``, ``"cosine"``, ``"linear"``,
+            ``"one-cycle"`` or ``"cyclic"`` (`training/schedules.py`).
         warmup_epochs: Epochs over which it rises from a thousandth, in fractions too.
         decay_factor: What ``"step"`` (None is 0.1) and ``"plateau"`` (0.5) multiply it by.
         decay_epochs: After how many epochs, or how many without improvement; None is 1 and 2.
+        cycles: Equal parts of ``"cyclic"``, each of which starts at the whole rate and ends at 0; None is 5.
         label_smoothing: Share of a text's target that goes to all classes alike, which counters wrong labels and
             overconfidence.
         focal_gamma: Exponent of the focal loss, by which texts that are right already count little; 0 for none.
@@ -218,6 +219,7 @@ class TextClassifier(ClassifierMixin, ClassDecisions, RateFinding, TextNetworkEs
         warmup_epochs: float = 0.0,
         decay_factor: float | None = None,
         decay_epochs: int | None = None,
+        cycles: int | None = None,
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
         class_weight: Any = None,

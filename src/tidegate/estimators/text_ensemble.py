@@ -1,4 +1,4 @@
-"""Several classifiers of texts as one: trained from seeds of their own, averaged, in one bundle, and distilled."""
+"""Several classifiers of texts as one: of seeds or of one run's snapshots, averaged, in one bundle, and distilled."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from sklearn.utils.validation import check_is_fitted
 from tidegate.data.seeds import derive_seed
 from tidegate.deploy.bundle import Bundle, installed_versions
 from tidegate.errors import DataError
-from tidegate.estimators.base import check_data, check_texts, resolve_seed, stratified_split
+from tidegate.estimators.base import check_choice, check_data, check_texts, resolve_seed, stratified_split
 from tidegate.estimators.members import check_members, pack_members, unpack_members
 from tidegate.estimators.neural import part_records
 from tidegate.estimators.saved import SavedEstimator
+from tidegate.estimators.snapshots import fit_snapshots
 from tidegate.estimators.text_classifier import TextClassifier
 
 __all__ = ["TextEnsemble"]
@@ -31,7 +32,7 @@ _LEAST = 0.01
 
 
 class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
-    """Classifiers that differ in their seeds alone, and of which the mean probability counts.
+    """Classifiers that differ in their seeds, or that one run passed through, and of which the mean probability counts.
 
     All of them learn from the same texts and are judged on the same ones held out. For bags, boosting and stacks,
     scikit-learn's own ``BaggingClassifier``, ``AdaBoostClassifier`` and ``StackingClassifier`` take a
@@ -40,6 +41,8 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
     Args:
         estimator: What each member is; None is ``TextClassifier()``.
         members: How many.
+        by: ``"seeds"``, or ``"snapshots"`` of one run, the weights at the end of each cycle of a cyclic learning rate
+            (Huang et al. 2017): its `max_epochs` are those of all members together.
         random_state: The seed that the members' are derived from; None takes that of `estimator`.
 
     Attributes:
@@ -59,9 +62,17 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
     members_: list[TextClassifier]
     classes_: np.ndarray
 
-    def __init__(self, estimator: TextClassifier | None = None, *, members: int = 5, random_state: Any = None) -> None:
+    def __init__(
+        self,
+        estimator: TextClassifier | None = None,
+        *,
+        members: int = 5,
+        by: str = "seeds",
+        random_state: Any = None,
+    ) -> None:
         self.estimator = estimator
         self.members = members
+        self.by = by
         self.random_state = random_state
 
     def __sklearn_tags__(self) -> Tags:
@@ -85,8 +96,9 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
     ) -> Self:
         """Train every member; arguments as those of :meth:`TextClassifier.fit`.
 
-        Each keeps its checkpoints in ``member-1``, ``member-2`` ... of `run_folder`; with `resume`, members that are
-        finished are not trained again. Each has records of its own, so that `loggers` are names.
+        Each keeps its checkpoints in ``member-1``, ``member-2`` ... of `run_folder`, snapshots in ``snapshots``; with
+        `resume`, members that are finished are not trained again. Each has records of its own, so that `loggers` are
+        names.
 
         Raises:
             ValueError: `members` is below 2, or an argument of the estimator is out of range.
@@ -94,9 +106,12 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
         """
         if not isinstance(self.members, (int, np.integer)) or isinstance(self.members, bool) or self.members < 2:
             raise ValueError(f"members must be a whole number of at least 2; found {self.members!r}")
+        check_choice("by", self.by, ("seeds", "snapshots"))
         member = TextClassifier() if self.estimator is None else self.estimator
         if getattr(member, "warm_start", False):
-            raise ValueError("warm_start has no effect in an ensemble, which trains new members in each fit; leave it out")
+            raise ValueError(
+                "warm_start has no effect in an ensemble, which trains new members in each fit; leave it out"
+            )
         given = member.random_state if self.random_state is None else self.random_state
         random_state = resolve_seed(given)
         started = time.perf_counter()
@@ -110,17 +125,23 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
                 held = held if weights is None else (*held, weights[places])
                 X, y = [texts[row] for row in rows], labels[rows]
                 sample_weight = None if weights is None else weights[rows]
+        options: dict[str, Any] = {"resume": resume, "unlabelled": unlabelled}
         trained: list[TextClassifier] = []
-        for number in range(1, int(self.members) + 1):
+        for number in range(1, int(self.members) + 1 if self.by == "seeds" else 1):
             _log.info("member %d of %d", number, self.members)
             model: Any = clone(member)
             model.set_params(random_state=derive_seed(random_state, "member", number) % 2**31)
-            folder = None if run_folder is None else Path(run_folder) / f"member-{number}"
-            records = part_records(loggers, run_folder, f"member-{number}")
-            model.fit(
-                X, y, sample_weight, held, run_folder=folder, resume=resume, loggers=records, unlabelled=unlabelled
-            )
+            name = f"member-{number}"
+            folder = None if run_folder is None else Path(run_folder) / name
+            records = part_records(loggers, run_folder, name)
+            model.fit(X, y, sample_weight, held, run_folder=folder, loggers=records, **options)
             trained.append(model)
+        if self.by == "snapshots":
+            model = clone(member)
+            model.set_params(random_state=derive_seed(random_state, "snapshots") % 2**31)
+            folder = None if run_folder is None else Path(run_folder) / "snapshots"
+            options["loggers"] = part_records(loggers, run_folder, "snapshots")
+            trained = fit_snapshots(model, int(self.members), X, y, sample_weight, held, run_folder=folder, **options)
         self.members_, self.classes_ = trained, trained[0].classes_
         self.random_state_ = random_state
         self.member_accuracies_: list[float] = []
@@ -185,12 +206,13 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
     @property
     def notes(self) -> list[str]:
         """What the members reach by themselves."""
+        what = "members" if self.by == "seeds" else self.by
         if not self.member_accuracies_:
-            return [f"an ensemble of {len(self.members_)} members"]
+            return [f"an ensemble of {len(self.members_)} {what}"]
         listed = ", ".join(f"{accuracy:.4f}" for accuracy in self.member_accuracies_)
         return [
-            f"an ensemble of {len(self.members_)} members: validation accuracy {self.validation_accuracy_:.4f}; "
-            f"the members alone {listed}"
+            f"an ensemble of {len(self.members_)} {what}: validation accuracy {self.validation_accuracy_:.4f}; "
+            f"the {what} alone {listed}"
         ]
 
     # --- the bundle
@@ -204,7 +226,7 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
         check_is_fitted(self)
         return Bundle(
             kind=self.kind,
-            config={"random_state": self.random_state_},
+            config={"by": self.by, "random_state": self.random_state_},
             tokenizer={},
             labels=self.classes_.tolist(),
             metrics={
@@ -225,7 +247,7 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
         if check_members(trained).tolist() != bundle.labels:
             raise ValueError(f"members with the labels {trained[0].classes_.tolist()[:10]}")
         first: Any = clone(trained[0])
-        model = cls(first, members=len(trained), random_state=bundle.config["random_state"])
+        model = cls(first, members=len(trained), by=bundle.config["by"], random_state=bundle.config["random_state"])
         model.members_, model.classes_ = trained, trained[0].classes_
         model.random_state_ = bundle.config["random_state"]
         model.validation_accuracy_ = bundle.metrics["validation_accuracy"]

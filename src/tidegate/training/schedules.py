@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
     LinearLR,
     LRScheduler,
     OneCycleLR,
@@ -20,12 +21,13 @@ from tidegate.errors import nearest
 if TYPE_CHECKING:
     from tidegate.training.settings import FitSettings
 
-__all__ = ["SCHEDULES", "SLANTED", "Schedules", "check_schedule"]
+__all__ = ["CYCLES", "SCHEDULES", "SLANTED", "Schedules", "check_schedule"]
 
-SCHEDULES = ("constant", "step", "plateau", "cosine", "linear", "one-cycle")
+SCHEDULES = ("constant", "step", "plateau", "cosine", "linear", "one-cycle", "cyclic")
 # These end with the last epoch, so that a run cannot be made longer when it is resumed.
-SLANTED = ("cosine", "linear", "one-cycle")
+SLANTED = ("cosine", "linear", "one-cycle", "cyclic")
 _DECAYING = ("step", "plateau")
+CYCLES = 5
 _START = 1e-3  # share of the rate that a warm-up starts from
 
 
@@ -54,6 +56,18 @@ def check_schedule(settings: FitSettings) -> None:
         )
     if settings.warmup_epochs and name == "one-cycle":
         raise ValueError("schedule='one-cycle' has a warm-up of its own; remove warmup_epochs")
+    if settings.warmup_epochs and name == "cyclic":
+        raise ValueError("schedule='cyclic' begins each cycle at the whole rate; remove warmup_epochs")
+    cycles = settings.cycles
+    if cycles is not None and name != "cyclic":
+        raise ValueError(f"cycles has no effect with schedule={name!r}; it belongs to cyclic")
+    if cycles is not None and (not isinstance(cycles, int) or isinstance(cycles, bool) or cycles < 1):
+        raise ValueError(f"cycles must be a whole number of at least 1; found {cycles!r}")
+    if name == "cyclic" and settings.max_epochs % (cycles or CYCLES):
+        raise ValueError(
+            f"schedule='cyclic' needs cycles of whole epochs; found max_epochs={settings.max_epochs} and "
+            f"{cycles or CYCLES} cycles: set max_epochs to a multiple of cycles"
+        )
 
 
 class Schedules:
@@ -61,8 +75,9 @@ class Schedules:
 
     ``step`` multiplies it by `decay_factor` (0.1) each `decay_epochs` (1) epochs, ``plateau`` by `decay_factor` (0.5)
     when the monitored metric was no better for `decay_epochs` (2) epochs; ``cosine`` (Loshchilov & Hutter 2017, without
-    restarts) and ``linear`` go to 0 over the run, ``one-cycle`` (Smith & Topin 2019) rises for three tenths of the run
-    and falls. A warm-up goes from a thousandth to the whole rate and multiplies what the schedule says.
+    restarts) and ``linear`` go to 0 over the run, ``cyclic`` as ``cosine`` over each of `cycles` (5) equal parts of it
+    (Huang et al. 2017), ``one-cycle`` (Smith & Topin 2019) rises for three tenths of the run and falls. A warm-up goes
+    from a thousandth to the whole rate and multiplies what the schedule says.
 
     Args:
         optimizer: Whose rates change.
@@ -78,6 +93,8 @@ class Schedules:
         match settings.schedule:
             case "cosine":
                 self.by_update.append(CosineAnnealingLR(optimizer, T_max=total))
+            case "cyclic":
+                self.by_update.append(CosineAnnealingWarmRestarts(optimizer, total // (settings.cycles or CYCLES)))
             case "linear":
                 self.by_update.append(LinearLR(optimizer, 1.0, 0.0, total_iters=total))
             case "one-cycle":

@@ -68,6 +68,7 @@ class FitSettings:
         schedule: One of :data:`~tidegate.training.schedules.SCHEDULES`.
         warmup_epochs: Epochs over which the rate rises from nearly 0, in fractions too.
         decay_factor, decay_epochs: Of the schedules ``step`` and ``plateau``.
+        cycles: Of the schedule ``cyclic``.
         gradient_clip_value: Largest absolute value of a gradient's entries, or None; before the norm.
         accumulate: Batches whose losses and counts are summed before a step.
         l1, l2: Penalties of the sum of absolute values and of squares.
@@ -103,6 +104,7 @@ class FitSettings:
     warmup_epochs: float = 0.0
     decay_factor: float | None = None
     decay_epochs: int | None = None
+    cycles: int | None = None
     gradient_clip_value: float | None = None
     accumulate: int = 1
     l1: float = 0.0
