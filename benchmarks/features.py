@@ -7,7 +7,7 @@ python benchmarks/features.py --add-vectors NAME FILE --add-search NAME FILE
 
 Each result is written as soon as it is there, and what the file holds already is not run again; --again runs it anew.
 Several may run side by side into one file. The rows of a language model need one: --language-model FILE names what
-`tidegate language train TEXTS --out FILE` made.
+`tidegate language train TEXTS --out FILE` made, and --language-note what it was trained on, for the page.
 Models are chosen on the validation part; the test part is read once a run. Data that do not ship are read from the
 folders of --data-dir: sst2, trec, ag_news, glove (glove.6B.50d.subset.npz).
 """
@@ -200,6 +200,15 @@ RECIPES = {
     "reviews_en": ("sentiment_en", "BiGRU: the recipe sentiment_en, words"),
     "reviews_zh": ("sentiment_zh", "BiGRU: the recipe sentiment_zh, byte pairs from co-occurrence vectors"),
 }
+HOW = """\
+| representation | how to have it |
+| --- | --- |
+| counts, TF-IDF, n-grams of tokens and characters | `tidegate train linear_en`, `LinearTextClassifier` |
+| BM25, and a ranker over what it finds | `tidegate search build`, `query`, `train`, `evaluate`, `Ranker` |
+| vectors of words: CBOW, skip-gram, FastText, GloVe | `tidegate vectors train`; `model.vectors` in a recipe |
+| characters of words: a convolution, GRU or LSTM | `model.char_encoder: cnn`, of classifiers and taggers |
+| states of a language model, their mixture learned | `tidegate language train`; `model.language_model` |
+| states of an encoder of the BERT family | `tidegate train contextual_en`, `ContextualTextClassifier` |""".splitlines()
 # What this project set itself: data set, rows that may reach it, accuracy.
 BARS = (
     ("reviews_en", ("BiGRU: GloVe 50d, tuned",), 0.80),
@@ -239,6 +248,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--again", action="store_true", help="run what the file holds already")
     parser.add_argument("--language-model", help="what the rows of a language model read")
+    parser.add_argument("--language-note", default="", help="what that model was trained on")
     parser.add_argument("--page", action="store_true", help="write docs/features.md")
     parser.add_argument("--add-vectors", nargs=2, action="append", default=[], metavar=("NAME", "FILE"))
     parser.add_argument("--add-search", nargs=2, action="append", default=[], metavar=("NAME", "FILE"))
@@ -273,15 +283,18 @@ def main() -> None:
                     continue
                 rows[str(seed)] = vars(run(parts, data, arguments.data_dir, seed))
                 print(f"{name} | {title} | seed {seed} | {rows[str(seed)]}", flush=True)
-                _remember(arguments.json, name, title, str(seed), rows[str(seed)])
+                note = arguments.language_note if title == LANGUAGE else ""
+                _remember(arguments.json, name, title, str(seed), rows[str(seed)], note)
 
 
-def _remember(path: Path, name: str, title: str, seed: str, row: dict[str, float]) -> None:
+def _remember(path: Path, name: str, title: str, seed: str, row: dict[str, float], note: str) -> None:
     """Put one row into the record as it is now: another process may have written meanwhile."""
     with open(path.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"results": {}}
         record["results"].setdefault(name, {}).setdefault(title, {})[seed] = row
+        if note:
+            record.setdefault("notes", {})[name] = note
         write_json(str(path), {**record, "machine": machine()})
 
 
@@ -295,6 +308,8 @@ def page(record: dict[str, Any]) -> str:
         "validation part. Accuracies are means over the seeds, with the standard deviation where there are several;",
         "times are those of the machine below, on which other work may have run at the same time.",
         "",
+        *HOW,
+        "",
         f"Machine: {json.dumps(record.get('machine', {}), ensure_ascii=False)}",
     ]
     lines += _bars(record)
@@ -305,6 +320,8 @@ def page(record: dict[str, Any]) -> str:
         lines += ["", f"## {data.title}", ""]
         if data.published:
             lines += [f"Published, in percent: {data.published}.", ""]
+        if note := record.get("notes", {}).get(name):
+            lines += [f"The language model: {note}.", ""]
         lines += [
             "| representation | accuracy | seeds | training, s | bundle, MB | prediction, ms a text |",
             "| --- | --- | --- | --- | --- | --- |",
