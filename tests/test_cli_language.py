@@ -37,6 +37,15 @@ def test_a_model_is_trained_and_judged(tmp_path: Path) -> None:
     assert not tidegate.load(out).bidirectional
 
 
+def test_a_language_model_labels_nothing_and_says_what_it_is_for(tmp_path: Path) -> None:
+    path, out = write_texts(tmp_path), tmp_path / "lm.tg"
+    CliRunner().invoke(app, ["language", "train", str(path), "--out", str(out), "-q", *SMALL, "--epochs", "1"])
+    for words in (["predict", str(out), str(path)], ["evaluate", str(out), str(path)]):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code != 0
+        assert "labels no texts; judge it by `tidegate language evaluate`" in " ".join(done.output.split())
+
+
 def test_what_cannot_be(tmp_path: Path) -> None:
     path = write_texts(tmp_path)
     done = CliRunner().invoke(app, ["language", "train", str(path), "--out", str(tmp_path / "none" / "lm.tg")])

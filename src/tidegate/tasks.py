@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 
+from tidegate.errors import BundleError
 from tidegate.run_steps import Task
 
 __all__ = ["task_of", "task_of_kind"]
@@ -25,6 +26,11 @@ _TASK_OF_KIND = {
     "text-regressor": "text-regression",
     "multi-label-text-classifier": "multi-label-text-classification",
 }
+# Kinds that have commands of their own.
+_ELSEWHERE = {
+    "language-model": "judge it by `tidegate language evaluate`, or name it as model.language_model in a recipe",
+    "ranker": "use it by `tidegate search query --ranker` and `tidegate search evaluate --ranker`",
+}
 
 
 def task_of(name: str) -> Task:
@@ -34,5 +40,11 @@ def task_of(name: str) -> Task:
 
 
 def task_of_kind(kind: str) -> Task:
-    """What `evaluate` and `predict` do for a kind of saved model."""
+    """What `evaluate` and `predict` do for a kind of saved model.
+
+    Raises:
+        BundleError: A model of this kind has commands of its own.
+    """
+    if kind in _ELSEWHERE:
+        raise BundleError(f"a model of the kind {kind} labels no texts; {_ELSEWHERE[kind]}")
     return task_of(_TASK_OF_KIND.get(kind, "text-classification"))
