@@ -3,6 +3,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -313,6 +314,15 @@ def test_resume_gives_the_unbroken_run(tmp_path: Path) -> None:
     resumed = make(max_epochs=5).fit(X, Y, run_folder=tmp_path / "broken", resume=True)
     np.testing.assert_array_equal(resumed.predict_proba(X), unbroken.predict_proba(X))
     assert len(resumed.history_) == 5
+
+
+def test_a_run_killed_in_its_pretraining_keeps_the_seed_that_was_drawn(tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"max_epochs": 1, "pretrain_epochs": 1, "random_state": None}
+    whole = make(**arguments).fit(X, Y, run_folder=tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints")
+    resumed = make(**arguments).fit(X, Y, run_folder=tmp_path, resume=True)
+    assert resumed.random_state_ == whole.random_state_
+    np.testing.assert_array_equal(resumed.predict_proba(X), whole.predict_proba(X))
 
 
 def test_resume_keeps_the_seed_that_was_drawn(tmp_path: Path) -> None:

@@ -166,7 +166,11 @@ class NeuralEstimator(SavedEstimator, BaseEstimator):
         if resume and run_folder is None:
             raise ValueError("resume=True needs run_folder, the folder of the run to go on with")
         device, folder = resolve_device(self.device), None if run_folder is None else Path(run_folder)
-        stored = CheckpointFolder(folder).random_state() if resume and folder and self.random_state is None else None
+        stored: int | None = None
+        if resume and folder is not None and self.random_state is None:
+            # A run that was killed in its pre-training has its seed there alone.
+            seeds = (CheckpointFolder(folder / name).random_state() for name in ("", "pretrain", "adapt"))
+            stored = next((seed for seed in seeds if seed is not None), None)
         random_state = resolve_seed(self.random_state) if stored is None else stored
         verbose = resolve_verbose(self.verbose)
         own = {"random_state": random_state, "device": device, "verbose": verbose, "monitor": self.monitor}
