@@ -27,6 +27,7 @@ from tidegate.estimators.multitask_data import (
 )
 from tidegate.estimators.multitask_scores import monitors_of, scores_by_task, split_outputs, validation_score
 from tidegate.estimators.neural import FitPlan
+from tidegate.estimators.rate_finding import RateFinding
 from tidegate.estimators.teaching import TEACHING
 from tidegate.estimators.text_classifier import TextClassifier
 from tidegate.estimators.text_network import NETWORK, Rows, TextNetworkEstimator
@@ -34,12 +35,10 @@ from tidegate.estimators.warm_start import goes_on
 from tidegate.estimators.word_reading import CHARACTERS
 from tidegate.heads.multitask import MultiTaskNetwork, TaskHead
 from tidegate.heads.regress import REGRESSION_LOSSES
-from tidegate.heads.sequence import SequenceNetwork
 from tidegate.training.multitask import TaskBatches, sampling_shares
 
 if TYPE_CHECKING:
     from tidegate.training.fit import BatchSource
-    from tidegate.training.rate_finder import FoundRate
 
 __all__ = ["UNCERTAINTY", "MultiTaskTextModel"]
 
@@ -49,7 +48,7 @@ UNCERTAINTY = "uncertainty"  # of `task_weights`: they are learned
 _MODEL = (*NETWORK, *CHARACTERS, "label_smoothing", "focal_gamma", "regression_loss")
 
 
-class MultiTaskTextModel(TextNetworkEstimator):
+class MultiTaskTextModel(RateFinding, TextNetworkEstimator):
     """Several tasks learned together: one encoder of texts, and over it a head a task (Caruana 1997).
 
     Each task is a classification or a regression. A text may have targets of all tasks or of some: what is missing
@@ -117,8 +116,8 @@ class MultiTaskTextModel(TextNetworkEstimator):
 
     @property
     def monitors(self) -> tuple[str, ...]:
-        """What `monitor` may be."""
-        return monitors_of(vars(self).get("_specs", ()))
+        """What `monitor` may be, as far as it is known before there are tasks."""
+        return ("mean", "loss", self.monitor)
 
     def fit(
         self,
@@ -154,58 +153,23 @@ class MultiTaskTextModel(TextNetworkEstimator):
             TidegateError: A checkpoint cannot be written or read, or belongs to another run.
             KeyboardInterrupt: Ctrl-C; where an epoch was finished, the estimator is fitted with the best one so far.
         """
+        plan = self._plan(run_folder, resume, loggers, callbacks)
         more = check_texts(unlabelled) if unlabelled is not None else ()
-        where: dict[str, Any] = {"run_folder": run_folder, "resume": resume, "loggers": loggers, "callbacks": callbacks}
-        self._learn(X, y, sample_weight, validation_data, where=where, unlabelled=more)
+        self._learn(plan, X, y, sample_weight, validation_data, unlabelled=more)
         return self
 
-    def find_learning_rate(self, X: Any, y: Any, sample_weight: Any = None, *, steps: int = 100) -> FoundRate:
-        """The loss of a network like the one that `fit` would train while its learning rate rises; trains nothing.
-
-        Args:
-            X: Texts.
-            y: Targets by task.
-            sample_weight: Weights of the texts.
-            steps: Batches to look at.
-
-        Raises:
-            DataError, ValueError: As of `fit`.
-            TidegateError: The loss never fell.
-        """
-        from tidegate.training.rate_finder import find_learning_rate
-
-        found: list[FoundRate] = []
-
-        def look(plan: FitPlan, network: SequenceNetwork, batches: BatchSource) -> None:
-            found.append(find_learning_rate(network, batches, plan.settings, steps=steps))
-
-        self._learn(X, y, sample_weight, None, where={"run_folder": None, "resume": False}, look=look)
-        return found[0]
-
     def _learn(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any,
-        validation_data: tuple[Any, ...] | None,
-        *,
-        where: Mapping[str, Any],
-        look: Any = None,
-        **options: Any,
+        self, plan: FitPlan, X: Any, y: Any, sample_weight: Any, validation_data: tuple[Any, ...] | None, **options: Any
     ) -> None:
         texts, columns, weights = check_rows(X, y, sample_weight)
         tasks = self._tasks_in(columns)
         targets = number_targets(tasks, columns)
-        self._specs = tasks
-        plan = self._plan_of(tasks, where)
-        held = None if validation_data is None else self._held(validation_data, tasks)
-        if look is not None:
-            options["instead"] = lambda network, batches: look(plan, network, batches)
+        plan = self._plan_of(tasks, plan)
         heads = self._heads(tasks, targets)
         self._fit_rows(
             plan,
             Rows(texts, targets, weights),
-            held,
+            None if validation_data is None else self._held(validation_data, tasks),
             split=lambda seed: split_rows(tasks, targets, self.validation_fraction, seed),
             build=lambda num_tokens, size, **words: self._build(num_tokens, heads, size, **words),
             fitted={"tasks_": tasks},
@@ -224,9 +188,9 @@ class MultiTaskTextModel(TextNetworkEstimator):
             )
         return self.tasks_
 
-    def _plan_of(self, tasks: Sequence[TaskSpec], where: Mapping[str, Any]) -> FitPlan:
-        """Check the arguments; the plan, with the metric that `monitor` stands for."""
-        plan = self._plan(**where)
+    def _plan_of(self, tasks: Sequence[TaskSpec], plan: FitPlan) -> FitPlan:
+        """Check the arguments that speak of tasks; the plan, with the metric that `monitor` stands for."""
+        check_choice("monitor", self.monitor, monitors_of(tasks))
         check_choice("regression_loss", self.regression_loss, REGRESSION_LOSSES)
         if self.regression_loss != "squared" and all(task.classes is not None for task in tasks):
             raise ValueError(f"regression_loss={self.regression_loss!r} has no effect: no task is a regression")
