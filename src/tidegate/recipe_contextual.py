@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from tidegate.recipe_sections import STRICT, Count, Data, Factor, Output, Rate
+from tidegate.recipe_sections import STRICT, ClassMonitor, Count, Data, Factor, Output, Rate, Threshold
 
 __all__ = ["CONTEXTUAL_MODELS", "ContextualSections"]
 
@@ -41,12 +41,14 @@ class ContextualTraining(TypedDict, total=False):
 
     __pydantic_config__ = STRICT  # pyright: ignore[reportGeneralTypeIssues]
     label_smoothing: Rate
+    threshold: Threshold
+    calibrate: Literal["temperature"] | None
     learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Factor
     batch_size: Count
     max_epochs: Count
     patience: Count
-    monitor: Literal["accuracy", "loss"]
+    monitor: ClassMonitor
     validation_fraction: Rate
     gradient_clip: Annotated[float, Field(gt=0)] | None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None

@@ -11,8 +11,10 @@ from sklearn import metrics as skm
 
 import tidegate
 from estimators.test_text_classifier import BAD, GOOD, X, Y, make, reviews
+from features.tiny_bert import write_tiny_bert
 from tidegate.deploy.bundle import Bundle, load_bundle, save_bundle
 from tidegate.errors import DataError
+from tidegate.estimators.text_ensemble import TextEnsemble
 from tidegate.reporting.scores import CLASS_MONITORS, class_score
 
 HELD = reviews(60, seed=7)
@@ -163,6 +165,62 @@ def test_a_file_from_before_there_were_decisions_is_read(plain: Any, tmp_path: P
     loaded = tidegate.load(path)
     assert loaded.threshold_ is None and loaded.calibration_ is None
     np.testing.assert_array_equal(loaded.predict_proba(X), plain.predict_proba(X))
+
+
+# --- other estimators
+
+
+def test_an_ensemble_tunes_a_threshold_of_its_own_on_calibrated_members(tmp_path: Path) -> None:
+    one = make(max_epochs=3, threshold="tuned", calibrate="temperature", monitor="matthews")
+    model = TextEnsemble(one, members=2, random_state=1).fit(*TRAIN, validation_data=VALID)
+    probabilities = model.predict_proba(VALID[0])
+    np.testing.assert_allclose(probabilities, np.mean([m.predict_proba(VALID[0]) for m in model.members_], axis=0))
+    assert all(member.calibration_ is not None for member in model.members_)
+    truth = np.array(VALID[1]) == "positive"
+    best = max(skm.matthews_corrcoef(truth, probabilities[:, 1] >= edge) for edge in np.unique(probabilities[:, 1]))
+    said = model.predict(VALID[0])
+    assert skm.matthews_corrcoef(truth, said == "positive") == pytest.approx(best)
+    loaded = tidegate.load(model.save(tmp_path / "model.tg"))
+    assert loaded.threshold_ == model.threshold_
+    assert loaded.predict(VALID[0]).tolist() == said.tolist()
+    fixed = TextEnsemble(make(max_epochs=1, threshold=0.8), members=2, random_state=1).fit(*TRAIN)
+    expected = np.where(fixed.predict_proba(X)[:, 1] >= 0.8, "positive", "negative")
+    assert fixed.predict(X).tolist() == expected.tolist()
+
+
+def test_a_classifier_over_given_states_decides_alike(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    parts = []
+    for rows, seed in ((120, 0), (60, 1)):
+        generator = np.random.default_rng(seed)
+        good = generator.random(rows) < 0.5
+        words = np.where(good[:, None], ["good", "great"], ["bad", "dull"])
+        labels = np.where(good ^ (generator.random(rows) < 0.2), "positive", "negative")
+        parts.append(([f"the film was {first} {second}" for first, second in words], labels.tolist()))
+    train, held = parts
+    model = tidegate.ContextualTextClassifier(
+        write_tiny_bert(tmp_path),
+        layer=0,
+        max_tokens=16,
+        threshold="tuned",
+        calibrate="temperature",
+        monitor="roc_auc",
+        hidden_size=8,
+        learning_rate=0.02,
+        dropout=0.0,
+        embedding_dropout=0.0,
+        max_epochs=4,
+        random_state=0,
+        device="cpu",
+        verbose=False,
+    ).fit(*train, validation_data=held)
+    assert model.history_[0]["validation_roc_auc"] is not None
+    told = model.predict_proba(held[0])
+    assert model.calibration_ is not None
+    assert model.calibration_["after"]["log_loss"] == pytest.approx(skm.log_loss(held[1], told), rel=1e-3)
+    said = np.where(told[:, 1] >= model.threshold_, "positive", "negative").tolist()
+    loaded = tidegate.load(model.save(tmp_path / "model.tg"))
+    assert model.predict(held[0]).tolist() == loaded.predict(held[0]).tolist() == said
 
 
 # --- bad input

@@ -18,6 +18,7 @@ from tidegate.data.seeds import derive_seed
 from tidegate.deploy.bundle import Bundle
 from tidegate.errors import DataError
 from tidegate.estimators.base import check_data, check_texts, check_validation, data_digest, stratified_split
+from tidegate.estimators.decisions import ClassDecisions
 from tidegate.estimators.neural import NeuralEstimator, seeded
 from tidegate.features.contextual import ContextualEncoder, cached_states, read_states
 from tidegate.heads.contextual import ContextualClassifier
@@ -39,7 +40,7 @@ _PREDICT_ROWS, _PREDICT_TOKENS = 256, 8192
 _TRANSFORMER = "transformer."
 
 
-class ContextualTextClassifier(ClassifierMixin, NeuralEstimator):
+class ContextualTextClassifier(ClassifierMixin, ClassDecisions, NeuralEstimator):
     """A classifier of texts over the states of a pre-trained encoder, through a recurrent network.
 
     The encoder comes from a local folder or an installed package, and is read by transformers; nothing is fetched from
@@ -60,12 +61,14 @@ class ContextualTextClassifier(ClassifierMixin, NeuralEstimator):
         dropout: Rate between recurrent layers and before the logits.
         embedding_dropout: Rate on the features of the states.
         label_smoothing: Share of a text's target that goes to all classes alike.
+        threshold: As of ``TextClassifier``: a probability, ``"tuned"`` or None.
+        calibrate: As of ``TextClassifier``: ``"temperature"`` or None.
         learning_rate: Step size of AdamW.
         weight_decay: Decoupled weight decay of AdamW.
         batch_size: Texts of a training step.
         max_epochs: Epochs at most.
         patience: Epochs without improvement before training stops.
-        monitor: What chooses the epoch on validation data: ``"accuracy"`` or ``"loss"``.
+        monitor: What chooses the epoch on validation data, as of ``TextClassifier``.
         validation_fraction: Share of each class set aside when `fit` is given no ``validation_data``.
         gradient_clip: Largest norm of the gradient, or None.
         ema_decay: Decay a step of a moving average of the weights, or None.
@@ -77,7 +80,7 @@ class ContextualTextClassifier(ClassifierMixin, NeuralEstimator):
     Attributes:
         classes_: Labels in the order of the columns of ``predict_proba``.
         contextual_: The :class:`~tidegate.features.contextual.ContextualEncoder`.
-        network_, history_, best_epoch_, random_state_, timing_: As those of ``TextClassifier``.
+        network_, history_, best_epoch_, random_state_, timing_, threshold_, calibration_: As of ``TextClassifier``.
         n_truncated_: Training texts that were longer than `max_tokens`.
         token_lengths: Pieces of each text of ``"train"`` and ``"validation"`` before any cut; not saved.
     """
@@ -103,6 +106,8 @@ class ContextualTextClassifier(ClassifierMixin, NeuralEstimator):
         dropout: float = 0.5,
         embedding_dropout: float = 0.2,
         label_smoothing: float = 0.0,
+        threshold: Any = None,
+        calibrate: str | None = None,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
         batch_size: int = 32,
@@ -130,6 +135,8 @@ class ContextualTextClassifier(ClassifierMixin, NeuralEstimator):
         self.dropout = dropout
         self.embedding_dropout = embedding_dropout
         self.label_smoothing = label_smoothing
+        self.threshold = threshold
+        self.calibrate = calibrate
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.batch_size = batch_size
@@ -180,6 +187,7 @@ class ContextualTextClassifier(ClassifierMixin, NeuralEstimator):
                 f"a classifier needs at least two classes in y; all {len(labels)} rows have the label "
                 f"{classes[0].item()!r}; check the label column"
             )
+        self._check_decisions(len(classes))
         train, rows = np.arange(len(texts)), np.arange(0)
         validation: tuple[list[str], np.ndarray, np.ndarray | None] | None = None
         if validation_data is not None:
@@ -229,7 +237,7 @@ class ContextualTextClassifier(ClassifierMixin, NeuralEstimator):
     def predict(self, X: Any) -> np.ndarray:
         """The most probable label of each text, ``[rows]``."""
         probabilities = self.predict_proba(X)
-        return self.classes_[probabilities.argmax(axis=1)]
+        return self.classes_[self._decide(probabilities)]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class, ``[rows, classes]``, in the order of ``classes_``.
@@ -291,7 +299,7 @@ class ContextualTextClassifier(ClassifierMixin, NeuralEstimator):
         return {
             "tokenizer": {"config": _json_safe(self.contextual_.config), "tokenizer": self.contextual_.tokenizer},
             "labels": self.classes_.tolist(),
-            "metrics": {"n_truncated": self.n_truncated_},
+            "metrics": {"n_truncated": self.n_truncated_, **self._decisions()},
         }
 
     def _restore(self, bundle: Bundle) -> nn.Module:
@@ -303,7 +311,9 @@ class ContextualTextClassifier(ClassifierMixin, NeuralEstimator):
             names = [name for name in bundle.weights if name.startswith(_TRANSFORMER)]
             arrays = {name.removeprefix(_TRANSFORMER): bundle.weights.pop(name) for name in names}
             self.contextual_.model.load_state_dict({name: torch.from_numpy(a.copy()) for name, a in arrays.items()})
-        return self._build(len(self.classes_), self.contextual_)
+        network = self._build(len(self.classes_), self.contextual_)
+        self._restore_decisions(bundle.metrics, network)
+        return network
 
     def _build(self, num_classes: int, contextual: ContextualEncoder) -> ContextualClassifier:
         read = functools.partial(_read, layer=int(self.layer))

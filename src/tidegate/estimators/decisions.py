@@ -84,10 +84,16 @@ class ClassDecisions:
             self.calibration_ = {"temperature": temperature, "before": before, "after": after}
             self.network_.head.temperature = temperature
         if self.threshold == "tuned":
-            self.threshold_ = self._tuned(targets, self._probabilities(logits), weights)
+            self.threshold_ = self.tune(targets, self._probabilities(logits), weights)
 
-    def _tuned(self, targets: NDArray[Any], probabilities: NDArray[Any], weights: NDArray[Any] | None) -> Any:
-        """The threshold that is best for the monitor, or for macro F1 where that is no figure of decisions."""
+    def tune(self, targets: NDArray[Any], probabilities: NDArray[Any], weights: NDArray[Any] | None = None) -> Any:
+        """The threshold that is best for `monitor`, or for macro F1 where that is no figure of decisions.
+
+        Args:
+            targets: ``[rows]``, the places of the right ones of two classes.
+            probabilities: ``[rows, 2]``.
+            weights: ``[rows]``, or None.
+        """
         figure = self.monitor if self.monitor in DECISION_FIGURES else "macro_f1"
         return tune_threshold(figure, targets, probabilities[:, 1], weights)
 

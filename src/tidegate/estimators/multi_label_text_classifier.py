@@ -151,7 +151,14 @@ class MultiLabelTextClassifier(TextClassifier):
     def _check_decisions(self, num_classes: int) -> None:
         super()._check_decisions(2)  # each label is there or not, however many there are
 
-    def _tuned(self, targets: NDArray[Any], probabilities: NDArray[Any], weights: NDArray[Any] | None) -> Any:
+    def tune(self, targets: NDArray[Any], probabilities: NDArray[Any], weights: NDArray[Any] | None = None) -> Any:
+        """The threshold of each label that is best for its F1, ``[labels]``.
+
+        Args:
+            targets: ``[rows, labels]``, 1 where a row has a label.
+            probabilities: ``[rows, labels]``.
+            weights: ``[rows]``, or None.
+        """
         columns = range(targets.shape[1])
         return np.array([tune_threshold("f1", targets[:, c], probabilities[:, c], weights) for c in columns])
 

@@ -17,12 +17,13 @@ from sklearn.utils.validation import check_is_fitted
 from tidegate.data.seeds import derive_seed
 from tidegate.deploy.bundle import Bundle, installed_versions
 from tidegate.errors import DataError
-from tidegate.estimators.base import check_choice, check_data, check_texts, resolve_seed, stratified_split
+from tidegate.estimators.base import check_choice, check_data, check_labels, check_texts, resolve_seed, stratified_split
 from tidegate.estimators.members import check_members, pack_members, unpack_members
 from tidegate.estimators.neural import part_records
 from tidegate.estimators.saved import SavedEstimator
 from tidegate.estimators.snapshots import fit_snapshots
 from tidegate.estimators.text_classifier import TextClassifier
+from tidegate.reporting.metrics import decide
 
 __all__ = ["TextEnsemble"]
 
@@ -50,6 +51,7 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
         classes_: Labels in the order of the columns of ``predict_proba``.
         validation_accuracy_: Of the mean of the members on the texts held out, or None.
         member_accuracies_: Those of each by itself.
+        threshold_: Where the members have a `threshold`, the ensemble's own, tuned on its mean probabilities, or None.
         random_state_: The seed in use.
         timing_: Seconds spent on ``train``.
 
@@ -146,8 +148,13 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
         self.random_state_ = random_state
         self.member_accuracies_: list[float] = []
         self.validation_accuracy_: float | None = None
+        self.threshold_: float | None = None if isinstance(trained[0].threshold, str) else trained[0].threshold
         if held is not None:
             weights = held[2] if len(held) == 3 else None
+            if trained[0].threshold == "tuned":
+                labels = check_labels(held[1], len(held[0]))
+                told = self.predict_proba(held[0])
+                self.threshold_ = trained[0].tune(np.searchsorted(self.classes_, labels), told, weights)
             self.validation_accuracy_ = float(self.score(held[0], held[1], weights))
             self.member_accuracies_ = [float(model.score(held[0], held[1], weights)) for model in trained]
         self.timing_ = {"train": time.perf_counter() - started}
@@ -165,8 +172,8 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
         return np.mean([model.predict_proba(texts) for model in self.members_], axis=0)
 
     def predict(self, X: Any) -> np.ndarray:
-        """The label of the highest mean probability of each text, ``[rows]``."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        """The label of the highest mean probability of each text, ``[rows]``; with a threshold, by that."""
+        return self.classes_[decide(self.predict_proba(X), self.threshold_)]
 
     def distil(self, X: Any, student: TextClassifier | None = None, **fit: Any) -> TextClassifier:
         """Teach one classifier what the members say of texts (Hinton et al. 2015): their labels are not asked for.
@@ -232,6 +239,7 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
             metrics={
                 "validation_accuracy": self.validation_accuracy_,
                 "member_accuracies": self.member_accuracies_,
+                "threshold": self.threshold_,
                 "timing": self.timing_,
             },
             weights={},
@@ -252,5 +260,6 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
         model.random_state_ = bundle.config["random_state"]
         model.validation_accuracy_ = bundle.metrics["validation_accuracy"]
         model.member_accuracies_ = bundle.metrics["member_accuracies"]
+        model.threshold_ = bundle.metrics.get("threshold")
         model.timing_ = bundle.metrics["timing"]
         return model
