@@ -203,11 +203,11 @@ def record_run(run: Any, model: Any, loggers: list[str]) -> None:
     from tidegate.estimators.base import plain_value
     from tidegate.training.records import record_results
 
-    figures = {
-        f"{part}_{name}": value
-        for part, values in (("test", run.test), ("baseline", run.baseline))
-        for name, value in (values or {}).items()
-    }
+    figures = {}
+    for part, values in (("test", run.test or {}), ("baseline", run.baseline or {})):
+        figures |= {f"{part}_{name}": value for name, value in values.items()}
+        for task, own in values.get("tasks", {}).items():
+            figures |= {f"{part}_{task}_{name}": value for name, value in own.items()}
     arguments = {name: plain_value(value) for name, value in model.get_params(deep=False).items()}
     record_results(loggers, run.folder, arguments, figures, epoch=run.best_epoch)
 

@@ -16,7 +16,7 @@ from training.toy import toy_batches, toy_network, toy_settings
 FIGURES = ("train_loss", "validation_loss", "validation_accuracy")
 
 
-def train(folder: Path, *loggers: Any, resume: bool = False, **changes: Any) -> FitResult:
+def train(folder: Path, *loggers: Any, resume: bool = False, hyperparameters: Any = None, **changes: Any) -> FitResult:
     return fit(
         toy_network(),
         toy_batches(),
@@ -25,7 +25,7 @@ def train(folder: Path, *loggers: Any, resume: bool = False, **changes: Any) -> 
         run_folder=folder,
         resume=resume,
         loggers=as_records(loggers, folder),
-        hyperparameters={"hidden_size": 8, "cell": "gru"},
+        hyperparameters=hyperparameters or {"hidden_size": 8, "cell": "gru"},
     )
 
 
@@ -162,18 +162,20 @@ def test_results_are_recorded_once(tmp_path: Path) -> None:
 def test_mlflow_keeps_one_run_over_resumption_and_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tracking = pytest.importorskip("mlflow.tracking")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    train(tmp_path / "first", "mlflow", max_epochs=2)
+    train(tmp_path / "first", "mlflow", max_epochs=2, hyperparameters={"class_weight": {"好!": 2}, "cell": "gru"})
     tmp_path = (tmp_path / "first").rename(tmp_path / "moved")
     result = train(tmp_path, "mlflow", max_epochs=4, resume=True)
     for _ in range(2):
-        record_results(["mlflow"], tmp_path, {"hidden_size": 8}, {"test_accuracy": 0.75}, epoch=result.best_epoch)
+        figures = {"test_accuracy": 0.75, "test_评分_mae": 1.5, "test_标签_mae": 2.5}
+        record_results(["mlflow"], tmp_path, {"hidden_size": 8}, figures, epoch=result.best_epoch)
     client = tracking.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     (experiment,) = client.search_experiments(filter_string="name = 'tidegate'")
     (run,) = client.search_runs([experiment.experiment_id])
     for name in FIGURES:
         points = [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
         assert points == [(entry["epoch"], entry[name]) for entry in result.history]
-    assert len(client.get_metric_history(run.info.run_id, "test_accuracy")) == 1
-    assert run.data.params == {"hidden_size": "8", "cell": "gru"}
+    for name, value in (("test_accuracy", 0.75), ("test_u8bc4u5206_mae", 1.5), ("test_u6807u7b7e_mae", 2.5)):
+        assert [point.value for point in client.get_metric_history(run.info.run_id, name)] == [value]
+    assert run.data.params == {"hidden_size": "8", "cell": "gru", "class_weight": '{"好!": 2}'}
     assert run.info.status == "FINISHED"
     assert run.data.tags["mlflow.runName"] == f"{tmp_path.parent.name}/first"

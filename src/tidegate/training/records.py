@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ class Recorder:
         history: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.table = None if folder is None else folder / EPOCHS_FILE
-        self.hyperparameters = dict(hyperparameters)
+        self.hyperparameters = _flat(hyperparameters)
         self.loggers: list[Logger] = []
         self._recorded: dict[int, int] = {}
         for record in records:
@@ -118,7 +119,7 @@ class Recorder:
             write_epochs(self.table, history)
         for logger in self.loggers:
             for entry in history[self._recorded[id(logger)] :]:
-                logger.log_metrics(_numbers(entry), step=entry["epoch"])
+                _log_metrics(logger, _numbers(entry), entry["epoch"])
             self._recorded[id(logger)] = max(self._recorded[id(logger)], len(history))
             logger.save()
 
@@ -130,7 +131,7 @@ class Recorder:
             if isinstance(logger, TensorBoardLogger):
                 logger.log_hyperparams(self.hyperparameters, best, step=best_epoch)
             else:
-                logger.log_metrics(best, step=best_epoch)
+                _log_metrics(logger, best, best_epoch)
 
 
 def write_epochs(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
@@ -174,10 +175,10 @@ def record_results(
             continue
         record = Record(kind, folder)
         logger, _ = _open(record, 1)  # goes on with the run that trained
-        _log_hyperparameters(logger, hyperparameters)
+        _log_hyperparameters(logger, _flat(hyperparameters))
         known = logger.experiment.get_run(logger.run_id).data.metrics
-        if new := {name: value for name, value in figures.items() if known.get(name) != value}:
-            logger.log_metrics(new, step=epoch)
+        if new := {name: value for name, value in figures.items() if known.get(_ascii(name)) != value}:
+            _log_metrics(logger, new, epoch)
         logger.finalize("success")
 
 
@@ -196,6 +197,24 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
             if isinstance(item, (int, float)) and not isinstance(item, bool) and math.isfinite(item)
         }
     return found
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments one by one: what holds others, as weights by labels, is one text."""
+    return {
+        name: json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list, tuple)) else value
+        for name, value in values.items()
+    }
+
+
+def _ascii(name: str) -> str:
+    """A metric's name as MLflow takes it, different names staying different: of a task, it may be Chinese."""
+    return re.sub(r"[^\w.\- /]", lambda found: f"u{ord(found[0]):x}", name, flags=re.ASCII)
+
+
+def _log_metrics(logger: Any, figures: Mapping[str, float], epoch: int) -> None:
+    mlflow = isinstance(logger, MLFlowLogger)
+    logger.log_metrics({_ascii(name) if mlflow else name: value for name, value in figures.items()}, step=epoch)
 
 
 def _open(record: Record, done: int) -> tuple[Any, int]:
