@@ -1,10 +1,11 @@
 """A recurrent and a linear classifier of IMDb's reviews as one (Mesnil et al. 2015), and what each gives.
 
-python benchmarks/imdb_stack.py --data-dir DIR --model RUN/model.tg [--model ...] [--json FILE]
+python benchmarks/imdb_stack.py --data-dir DIR --model RUN/model.tg [--model ...] [--linear RUN/model.tg] [--json FILE]
 
 The models are those of recipes such as imdb_ulmfit, trained with the seed 0 on nine tenths of the training reviews. The
 linear one is that of the recipe imdb_linear, trained here on the same nine tenths; the tenth that none has learned from
-chooses its C and fits the weights by which all are joined, as ``tidegate ensemble`` does.
+chooses its C and fits the weights by which all are joined, as ``tidegate ensemble`` does. A run of imdb_linear, which
+chose C on that very tenth before it learned from all, may be named with --linear, and C is then not chosen again.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--model", type=Path, action="append", required=True, help="a model.tg; may be given again")
+    parser.add_argument("--linear", type=Path, help="a model.tg of imdb_linear, of which C is taken")
     parser.add_argument("--json", default=str(RESULTS / "imdb_stack.json"))
     arguments = parser.parse_args()
     train, test = (read_text_examples(arguments.data_dir / f"{part}.jsonl.gz") for part in ("train", "test"))
@@ -50,7 +52,10 @@ def main() -> None:
             )
         members.append(model)
     started, used = time.perf_counter(), time.process_time()
-    linear = LinearTextClassifier(**{key: value for key, value in linear_recipe.items() if key != "verbose"})
+    settings = {key: value for key, value in linear_recipe.items() if key != "verbose"}
+    if arguments.linear is not None:
+        settings["C"] = load_bundle(arguments.linear).metrics["C"]
+    linear = LinearTextClassifier(**settings)
     linear.fit(learned.texts, learned.labels, validation_data=(held.texts, held.labels))
     cost = {"seconds": time.perf_counter() - started, "processor_seconds": time.process_time() - used}
     stack = TextStack.join([*members, linear], held.texts, held.labels)
