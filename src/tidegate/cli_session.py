@@ -33,7 +33,12 @@ TextColumn = Annotated[
     str | None,
     typer.Option(help="Column of the texts, or both of pairs as first,second; text by default.", show_default=False),
 ]
-LabelColumn = Annotated[str | None, typer.Option(help="Column of the labels; label by default.", show_default=False)]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of the labels; label by default. Of several tasks: TASK=COLUMN,TASK=COLUMN.", show_default=False
+    ),
+]
 SplitColumn = Annotated[
     str | None, typer.Option(help="The split column, for --part; split by default.", show_default=False)
 ]
