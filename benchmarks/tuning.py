@@ -1,7 +1,7 @@
 """A search for a better recipe on the bundled Chinese reviews, killed on its way and gone on with, and what it found.
 
 python benchmarks/tuning.py [--minutes 15] [--kill-after 3] [--trials 40] [--work DIR] [--json FILE]
-python benchmarks/tuning.py --judge [--seeds 0 1 2]     trains the default and the found recipe, adds them to the record
+python benchmarks/tuning.py --judge [--seeds 0 1 2]     trains the found recipe, adds it and the default to the record
 
 The search is the command ``tidegate tune sentiment_zh`` with cheap trials (few epochs, bad ones ended early), killed
 with SIGKILL once --kill-after trials are finished and started again by the same command. Trials are compared by the
@@ -111,15 +111,16 @@ def search(arguments: argparse.Namespace) -> None:
 
 
 def judge(arguments: argparse.Namespace) -> None:
-    """The default and the found recipe over seeds, added to the record."""
+    """The found recipe over seeds, and what `accuracy.py` recorded of the default one, added to the record."""
     record = json.loads(Path(arguments.json).read_text(encoding="utf-8"))
     judged = record.setdefault("judged", {})
-    for name, recipe in (("default", RECIPE), ("found", str(BEST))):
-        rows = judged.setdefault(name, [])
-        for seed in arguments.seeds:
-            if seed not in [row["seed"] for row in rows]:
-                rows += train_seeds(recipe, [seed], ["output.baseline=false", "output.report=false"])[0]
-                write_json(arguments.json, record)
+    default = json.loads((RESULTS / f"accuracy_{RECIPE}.json").read_text(encoding="utf-8"))["runs"]
+    judged["default"] = [row for row in default if row["seed"] in arguments.seeds]
+    rows = judged.setdefault("found", [])
+    for seed in arguments.seeds:
+        if seed not in [row["seed"] for row in rows]:
+            rows += train_seeds(str(BEST), [seed], ["output.baseline=false", "output.report=false"])[0]
+            write_json(arguments.json, record)
 
 
 def main() -> None:
