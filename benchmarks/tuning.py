@@ -32,16 +32,14 @@ from tidegate.tune_jobs import BEST_FILE, STORAGE_FILE, TRIALS_FILE
 RECIPE = "sentiment_zh"
 IMAGE = Path(__file__).parents[1] / "docs" / "images" / "tune_sentiment_zh.svg"
 BEST = RESULTS / "tune_sentiment_zh_best.yaml"
-CHEAP = ("training.max_epochs=5", "training.monitor=loss", "training.precision=bfloat16")
+CHEAP = ("training.max_epochs=4", "training.monitor=loss", "training.precision=bfloat16")
 SPACE = (
-    "training.learning_rate=1e-3..8e-3:log",
+    "training.learning_rate=1e-3..6e-3:log",
     "training.schedule=constant,one-cycle",
-    "training.label_smoothing=0..0.2",
-    "training.batch_size=32,64",
-    "model.hidden_size=64,128,192",
+    "training.ema_decay=0.99,0.998",
     "model.pooling=attention,max,mean",
-    "model.dropout=0.2..0.7",
-    "model.embedding_dropout=0.2..0.7",
+    "model.dropout=0.2..0.6",
+    "model.embedding_dropout=0.2..0.6",
 )
 
 
