@@ -47,6 +47,7 @@ class Job:
 
 
 _NO_VECTORS = {"model.vectors": "null", "model.word_dropout": "0.1"}
+_GLOVE = {"model.vectors": "../glove/glove.6B.50d.subset.npz", "model.embedding_size": "null"}
 _WHOLE = {"training.validation_fraction": "0.05", "training.schedule": "cosine", "training.ema_decay": "0.995"}
 JOBS = {
     "conll2003": Job(
@@ -58,8 +59,34 @@ JOBS = {
         {"f1": 0.84},
         settings=_NO_VECTORS | {"training.max_epochs": "8"},
     ),
-    "atis": Job("ATIS", "tagging_slots", {"f1": 0.955, "intent_accuracy": 0.975}, folder="atis"),
-    "snips": Job("SNIPS", "tagging_slots", {"f1": 0.92, "intent_accuracy": 0.975}, folder="snips"),
+    "atis": Job(
+        "ATIS",
+        "tagging_slots",
+        {"f1": 0.955, "intent_accuracy": 0.975},
+        folder="atis",
+        settings=_GLOVE | {"training.max_epochs": "18"},
+    ),
+    "snips": Job(
+        "SNIPS",
+        "tagging_slots",
+        {"f1": 0.92, "intent_accuracy": 0.975},
+        folder="snips",
+        settings=_GLOVE | {"training.max_epochs": "10", "training.patience": "4"},
+    ),
+    "atis_attention": Job(
+        "ATIS, intents by attention, words drawn",
+        "tagging_slots",
+        {"f1": 0.955, "intent_accuracy": 0.975},
+        folder="atis",
+        settings={"model.intent_pooling": "attention", "training.patience": "8"},
+    ),
+    "snips_attention": Job(
+        "SNIPS, intents by attention, words drawn",
+        "tagging_slots",
+        {"f1": 0.92, "intent_accuracy": 0.975},
+        folder="snips",
+        settings={"model.intent_pooling": "attention", "training.patience": "5", "training.monitor": "f1"},
+    ),
     "resume": Job("Chinese resumes, characters", "tagging_zh_names", {"f1": 0.94}, settings={"training.patience": "5"}),
     "msra": Job(
         "MSRA, characters",
