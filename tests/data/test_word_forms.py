@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from tidegate.data.language_words import LanguageWords
 from tidegate.data.vocabulary import Vocabulary
@@ -38,6 +39,13 @@ def test_many_words_and_a_long_one():
     half = LONGEST_WORD // 2
     for row, word in zip(forms.rows(numbers), words, strict=True):
         assert read(row[1:]) == (word if len(word) <= LONGEST_WORD else word[:half] + word[-half:])
+
+
+def test_words_beyond_the_last_number_are_the_unknown_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tidegate.data.word_forms._MOST_FORMS", 2)
+    forms = WordForms(WordFields(WORDS, LETTERS))
+    assert [forms.number(word) for word in ("act", "tact", "taste", "act")] == [4, 5, 0, 4]
+    assert forms.further == ["act", "tact"]
 
 
 def test_ids_of_a_language_model_stand_beside():

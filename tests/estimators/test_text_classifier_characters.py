@@ -96,6 +96,12 @@ def test_mistyped_texts_are_learned_from_and_pickled_models_predict_alike() -> N
     np.testing.assert_array_equal(copy.predict_proba(texts), model.predict_proba(texts))
 
 
+def test_more_words_than_have_numbers_are_learned_from_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidegate.data.word_forms._MOST_FORMS", 3)
+    model = make(char_encoder="cnn", max_epochs=1, min_count=2, **SIZES).fit(*endings(120, 0))
+    assert np.isfinite(model.predict_proba(endings(10, 1)[0])).all()
+
+
 def test_chinese_words_are_read_by_their_characters() -> None:
     pytest.importorskip("jieba")
     generator = np.random.default_rng(0)

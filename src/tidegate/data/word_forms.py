@@ -89,6 +89,11 @@ class WordForms:
             self._further[place] = self.fields.row(found, word)
         return found
 
+    @property
+    def further(self) -> list[str]:
+        """The words beyond the vocabulary that have a number, in the order of their numbers."""
+        return list(self._numbers)
+
     def rows(self, numbers: np.ndarray) -> np.ndarray:
         """Numbers ``[n]`` to rows ``[n, width]``: number, the language model's id, characters, -1 beyond the last."""
         known = len(self.fields.words)

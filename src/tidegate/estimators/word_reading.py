@@ -88,9 +88,10 @@ def learn_word_fields(
     reads_characters = getattr(model, "char_encoder", None) is not None
     if not reads_characters and source is None:
         return None, None, []
-    first = encoder.num_tokens
-    words: dict[str, int] = {}
-    ids = encoder.encode(texts, unknown=lambda word: words.setdefault(word, first + len(words))).ids
+    # The characters are known only once all words are, whose numbers are the same with them and without.
+    plain = WordForms(WordFields(encoder.vocabulary))
+    ids = encoder.encode(texts, unknown=plain.number).ids
+    words = plain.further
     characters = character_vocabulary([*encoder.vocabulary.tokens[1:], *words]) if reads_characters else None
     fields = WordFields(encoder.vocabulary, characters)
     if source is not None:
@@ -98,7 +99,7 @@ def learn_word_fields(
         fields = dataclasses.replace(fields, language=source.words)
     forms = WordForms(fields)
     for word in words:
-        forms.number(word)  # which are the numbers that `ids` hold
+        forms.number(word)
     return fields, forms, ids
 
 
