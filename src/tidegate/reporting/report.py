@@ -57,7 +57,12 @@ def write_metrics(folder: str | os.PathLike[str], facts: RunFacts) -> Path:
                        "validation_accuracy": number, "tokens_per_second": number, "seconds": number}],
           "best_epoch": integer or null,
           "test": null or {"count": integer, "accuracy": number, "standard_error": number, "interval": [low, high],
-                           "macro_f1": number, "micro_f1": number, "log_loss": number,
+                           "macro_f1": number, "micro_f1": number, "log_loss": number, "balanced_accuracy": number,
+                           "roc_auc": number, "average_precision": number, "matthews": number,
+                           "calibration_error": number, "reliability": [{"low": number, "high": number,
+                           "confidence": number, "accuracy": number, "share": number}],
+                           "threshold": number (of a model with one), "temperature": number and "uncalibrated":
+                           {"log_loss": number, "calibration_error": number, "reliability": ...} (of a calibrated one),
                            "per_class": [{"label": text or integer, "precision": number, "recall": number,
                                           "f1": number, "support": integer}],
                            "confusion": [[integer]]},
@@ -69,7 +74,9 @@ def write_metrics(folder: str | os.PathLike[str], facts: RunFacts) -> Path:
           "notes": [text]
         }
 
-    A number that was not finite is null; NaN, which is not JSON, is never written.
+    Of numbers and of several labels ``test`` and ``baseline`` hold what `number_metrics` and `label_metrics` give; of
+    numbers ``truth`` and ``predicted`` are lists beside them. A number that was not finite is null; NaN, which is not
+    JSON, is never written.
 
     Args:
         folder: where the file goes.
