@@ -64,7 +64,7 @@ def test_the_loss_is_least_where_the_student_says_what_the_teacher_does() -> Non
     targets = torch.cat([torch.tensor([[torch.nan]]), told], dim=1)
     logits = torch.zeros(1, 3, requires_grad=True)
     optimizer = torch.optim.SGD([logits], lr=0.5)
-    for _ in range(500):
+    for _ in range(150):
         optimizer.zero_grad()
         head(teacher_weight=1.0).losses(logits, targets).sum().backward()
         optimizer.step()
@@ -74,14 +74,12 @@ def test_the_loss_is_least_where_the_student_says_what_the_teacher_does() -> Non
 def test_a_student_learns_from_soft_targets_alone(teacher: Path) -> None:
     # Labels that say the opposite: with all of the weight on the teacher they choose no more than the epoch.
     wrong = [next(other for other in set(Y) if other != label) for label in Y]
-    arguments: dict[str, Any] = {"teacher": str(teacher), "teacher_weight": 1.0, "max_epochs": 8, "patience": 8}
-    student = make(**arguments).fit(X, wrong, validation_data=TEST)
+    student = make(teacher=str(teacher), teacher_weight=1.0, max_epochs=6).fit(X, wrong, validation_data=TEST)
     assert student.score(*TEST) > 0.9
-    without = make(max_epochs=8, patience=8).fit(X, wrong, validation_data=TEST)
+    without = make(max_epochs=3).fit(X, wrong, validation_data=TEST)
     assert without.score(*TEST) < 0.6
     said = tidegate.load(teacher).predict_proba(TEST[0])
-    hard = make(max_epochs=8, patience=8).fit(X, Y, validation_data=TEST)
-    assert np.abs(student.predict_proba(TEST[0]) - said).mean() < np.abs(hard.predict_proba(TEST[0]) - said).mean()
+    assert np.corrcoef(student.predict_proba(TEST[0])[:, 1], said[:, 1])[0, 1] > 0.9
 
 
 def test_unlabelled_texts_are_taught_and_labelled_ones_held_out(teacher: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,13 +93,13 @@ def test_unlabelled_texts_are_taught_and_labelled_ones_held_out(teacher: Path, m
     monkeypatch.setattr(SequenceClassifier, "loss", spy)
     few, labels = X[:20], Y[:20]
     more, _ = reviews(100, seed=7)
-    arguments: dict[str, Any] = {"teacher": str(teacher), "max_epochs": 8, "patience": 8, "class_weight": "balanced"}
+    arguments: dict[str, Any] = {"teacher": str(teacher), "max_epochs": 6, "class_weight": "balanced"}
     student = make(**arguments).fit(few, labels, np.ones(20), unlabelled=more)
     targets = torch.cat(seen)[: len(torch.cat(seen)) // len(student.history_)]
     assert int(targets[:, 0].isnan().sum()) == 100
     held = len(student.token_lengths["validation"])
     assert 0 < held < 6 and len(targets) == 120 - held
-    assert student.score(*TEST) > make(max_epochs=8, patience=8).fit(few, labels).score(*TEST)
+    assert student.score(*TEST) > make(max_epochs=6).fit(few, labels).score(*TEST)
 
 
 def test_what_a_student_learned_is_saved_without_its_teacher(teacher: Path, tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ class KillsAnother(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_run_and_its_epochs_are_kept(tmp_path: Path) -> None:
     with pytest.raises(TidegateError, match=r"process 2 of 2 was ended by signal 9\. The others were ended"):
         train(2, callbacks=[KillsAnother()], run_folder=tmp_path, max_epochs=3)
