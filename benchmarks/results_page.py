@@ -52,18 +52,23 @@ def _load(name: str) -> Record:
     return json.loads((RESULTS / name).read_text(encoding="utf-8"))
 
 
+def _command(record: Record) -> str:
+    """The command of a record of `accuracy.py`."""
+    data_dir = " --data-dir DIR" if record["needs_data_dir"] else ""
+    overrides = "".join(f" --set {override}" for override in record["overrides"])
+    seeds = " ".join(str(run["seed"]) for run in record["runs"])
+    return f"`python benchmarks/accuracy.py {record['recipe']}{data_dir}{overrides} --seeds {seeds}`"
+
+
 def _accuracies() -> str:
     rows = []
     for path in sorted(RESULTS.glob("accuracy_*.json")):
         record = _load(path.name)
         runs = record["runs"]
-        data_dir = " --data-dir DIR" if record["needs_data_dir"] else ""
-        overrides = "".join(f" --set {override}" for override in record["overrides"])
         used = [run.get("processor_seconds") for run in runs]
         rows.append(
             [
-                f"`python benchmarks/accuracy.py {record['recipe']}{data_dir}{overrides} "
-                f"--seeds {' '.join(str(run['seed']) for run in runs)}`",
+                _command(record),
                 f"**{record['mean_test_accuracy']:.4f}**",
                 ", ".join(f"{run['test_accuracy']:.4f}" for run in runs),
                 f"{record['baseline']['accuracy']:.4f}" if record["baseline"] else "-",
@@ -131,7 +136,9 @@ The keys of the rows:
 
 IMDB = {
     "imdb": "a bidirectional GRU from random vectors",
-    "imdb_ulmfit": "a wider one that first learns to foretell the reviews' words, then unfrozen from the head down",
+    "imdb_ulmfit": "a wider one that first learns to foretell the reviews' words, then classifies, unfrozen from the "
+    "head down (three epochs)",
+    "imdb_ulmfit_more": "the same, three epochs more, all of it learning",
     "imdb_linear": "NB-SVM of words, pairs and triples",
 }
 
@@ -144,7 +151,7 @@ def _imdb(_: Record) -> str:
         rows.append(
             [
                 IMDB[name],
-                f"`python benchmarks/accuracy.py {name} --data-dir DIR --seeds 0`",
+                _command(record),
                 f"{run['validation_accuracy']:.4f}" if run.get("validation_accuracy") else "-",
                 f"**{run['test_accuracy']:.4f}**",
                 f"{run['seconds']:.0f} s",
