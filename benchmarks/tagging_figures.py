@@ -48,6 +48,8 @@ class Job:
 
 _NO_VECTORS = {"model.vectors": "null", "model.word_dropout": "0.1"}
 _GLOVE = {"model.vectors": "../glove/glove.6B.50d.subset.npz", "model.embedding_size": "null"}
+_SLOTS = {"f1": 0.955, "intent_accuracy": 0.975}
+_SNIPS = {"f1": 0.92, "intent_accuracy": 0.975}
 _WHOLE = {"training.validation_fraction": "0.05", "training.schedule": "cosine", "training.ema_decay": "0.995"}
 JOBS = {
     "conll2003": Job(
@@ -59,33 +61,27 @@ JOBS = {
         {"f1": 0.84},
         settings=_NO_VECTORS | {"training.max_epochs": "8"},
     ),
-    "atis": Job(
-        "ATIS",
+    "atis": Job("ATIS", "tagging_slots", _SLOTS, folder="atis", settings={"training.patience": "8"}),
+    "atis_max": Job(
+        "ATIS, intents by the maximum, words from GloVe",
         "tagging_slots",
-        {"f1": 0.955, "intent_accuracy": 0.975},
+        _SLOTS,
         folder="atis",
-        settings=_GLOVE | {"training.max_epochs": "18"},
+        settings=_GLOVE | {"model.intent_pooling": "max", "training.max_epochs": "18"},
     ),
     "snips": Job(
         "SNIPS",
         "tagging_slots",
-        {"f1": 0.92, "intent_accuracy": 0.975},
+        _SNIPS,
         folder="snips",
-        settings=_GLOVE | {"training.max_epochs": "10", "training.patience": "4"},
+        settings={"training.patience": "5", "training.monitor": "f1"},
     ),
-    "atis_attention": Job(
-        "ATIS, intents by attention, words drawn",
+    "snips_max": Job(
+        "SNIPS, intents by the maximum, words from GloVe",
         "tagging_slots",
-        {"f1": 0.955, "intent_accuracy": 0.975},
-        folder="atis",
-        settings={"model.intent_pooling": "attention", "training.patience": "8"},
-    ),
-    "snips_attention": Job(
-        "SNIPS, intents by attention, words drawn",
-        "tagging_slots",
-        {"f1": 0.92, "intent_accuracy": 0.975},
+        _SNIPS,
         folder="snips",
-        settings={"model.intent_pooling": "attention", "training.patience": "5", "training.monitor": "f1"},
+        settings=_GLOVE | {"model.intent_pooling": "max", "training.max_epochs": "10", "training.patience": "4"},
     ),
     "resume": Job("Chinese resumes, characters", "tagging_zh_names", {"f1": 0.94}, settings={"training.patience": "5"}),
     "msra": Job(
