@@ -69,12 +69,26 @@ JOBS = {
         folder="atis",
         settings=_GLOVE | {"model.intent_pooling": "max", "training.max_epochs": "18"},
     ),
+    "atis_weighted": Job(
+        "ATIS, the intent's loss three times",
+        "tagging_slots",
+        _SLOTS,
+        folder="atis",
+        settings={"model.intent_weight": "3", "training.max_epochs": "25", "training.patience": "8"},
+    ),
     "snips": Job(
         "SNIPS",
         "tagging_slots",
         _SNIPS,
         folder="snips",
         settings={"training.patience": "5", "training.monitor": "f1"},
+    ),
+    "snips_glove": Job(
+        "SNIPS, words from GloVe",
+        "tagging_slots",
+        _SNIPS,
+        folder="snips",
+        settings=_GLOVE | {"training.max_epochs": "10", "training.patience": "4"},
     ),
     "snips_max": Job(
         "SNIPS, intents by the maximum, words from GloVe",
