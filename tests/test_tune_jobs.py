@@ -74,6 +74,8 @@ def test_called_again_a_search_goes_on_and_counts_what_is_done(found: tune_jobs.
     more = search(folder, trials=6, out=folder / "found", prune=False)
     assert len(more.trials) == 6
     assert [trial.metric for trial in more.trials[:5]] == [trial.metric for trial in found.trials]
+    drawn = [trial.values["training.learning_rate"] for trial in more.trials]
+    assert len(set(drawn)) == 6  # the same seed, and no trial drawn twice
 
 
 def test_a_storage_of_another_search_is_refused_and_left_as_it_is(found: tune_jobs.Tuning, folder: Path) -> None:

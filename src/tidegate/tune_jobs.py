@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.config import Recipe, load_recipe
+from tidegate.data.seeds import derive_seed
 from tidegate.errors import RecipeError, TidegateError, require
 from tidegate.recipe_data import Splits, read_splits
 from tidegate.run_folder import write_text
@@ -147,6 +148,10 @@ def tune(
     }
     monitor, sign = _monitor(recipe)
     study = open_study(place, recipe.name, facts, drawn, maximize=True, prune=prune)
+    begun = len(study.get_trials(deepcopy=False))
+    if begun and seed is not None and sampler != "grid":
+        # The sampler of a search that goes on would draw the first trials again.
+        study.sampler = make_sampler(sampler, dict, derive_seed(seed, "sampler", begun) % 2**32)
     objective = _Objective(load, space, splits, monitor, sign)
 
     def finished(study: Any, trial: Any) -> None:
