@@ -41,3 +41,11 @@ def test_on_a_terminal_a_bar_runs_through_the_steps_and_goes(
     assert steps[3][1] == f"{result.history[0]['train_loss']:.4f}"
     assert plain.count("best so far") == 2
     assert "\x1b[?25h" in shown  # the cursor that the bar hid is back
+
+
+def test_a_line_shows_the_figures_of_numbers_and_the_monitor() -> None:
+    entry = {"epoch": 2, "train_loss": 0.5, "validation_loss": 0.25, "validation_accuracy": None, "seconds": 1.0}
+    entry |= {"tokens_per_second": 9.0, "validation_mae": 1.5, "validation_mse": 4.0, "validation_spearman": 0.75}
+    assert "validation loss 0.2500  mae 1.5000  spearman 0.7500  9 tokens/s" in epoch_line(entry, 9, False)
+    monitored = {**entry, "validation_accuracy": 0.5, "validation_roc_auc": 0.625}
+    assert "accuracy 0.5000  mae 1.5000  spearman 0.7500  roc auc 0.6250" in epoch_line(monitored, 9, False)

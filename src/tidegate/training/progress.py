@@ -11,9 +11,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from tidegate.reporting.scores import CLASS_MONITORS, NUMBER_MONITORS
+
 __all__ = ["Progress", "epoch_line"]
 
 _REFRESH_SECONDS = 0.2
+# Figures that a line shows where they were measured; those of a network's rows and the monitor are.
+_SHOWN = [
+    name for name in dict.fromkeys((*NUMBER_MONITORS, *CLASS_MONITORS)) if name not in ("loss", "accuracy", "mse")
+]
 
 
 def epoch_line(entry: dict[str, Any], max_epochs: int, best: bool) -> str:
@@ -25,6 +31,9 @@ def epoch_line(entry: dict[str, Any], max_epochs: int, best: bool) -> str:
         parts.append(f"accuracy {entry['validation_accuracy']:.4f}")
     if entry.get("validation_f1") is not None:
         parts.append(f"F1 {entry['validation_f1']:.4f}")
+    for name in _SHOWN:
+        if entry.get(f"validation_{name}") is not None:
+            parts.append(f"{name.replace('_', ' ')} {entry[f'validation_{name}']:.4f}")
     parts += [f"{entry['tokens_per_second']:,.0f} tokens/s", f"{entry['seconds']:.1f} s"]
     return "  ".join(parts) + ("  best so far" if best else "")
 
