@@ -34,10 +34,10 @@ IMAGE = Path(__file__).parents[1] / "docs" / "images" / "tune_sentiment_zh.svg"
 BEST = RESULTS / "tune_sentiment_zh_best.yaml"
 CHEAP = ("training.max_epochs=4", "training.monitor=loss", "training.precision=bfloat16")
 SPACE = (
-    "training.learning_rate=1e-3..6e-3:log",
-    "training.schedule=constant,one-cycle",
-    "training.ema_decay=0.99,0.998",
-    "model.pooling=attention,max,mean",
+    "training.learning_rate=1e-3..5e-3:log",
+    "training.ema_decay=0.995,0.998",
+    "training.label_smoothing=0..0.15",
+    "model.pooling=attention,max",
     "model.dropout=0.2..0.6",
     "model.embedding_dropout=0.2..0.6",
 )
