@@ -83,13 +83,6 @@ JOBS = {
         folder="snips",
         settings={"training.patience": "5", "training.monitor": "f1"},
     ),
-    "snips_glove": Job(
-        "SNIPS, words from GloVe",
-        "tagging_slots",
-        _SNIPS,
-        folder="snips",
-        settings=_GLOVE | {"training.max_epochs": "10", "training.patience": "4"},
-    ),
     "snips_max": Job(
         "SNIPS, intents by the maximum, words from GloVe",
         "tagging_slots",
