@@ -179,7 +179,10 @@ def _imdb(_: Record) -> str:
 {table}
 
 A tenth of the training reviews is set aside and chooses the epoch, C and the weights of the members. One standard error
-of a test accuracy is {100 * standard_error(0.91, 25000):.1f} points.
+of a test accuracy is {100 * standard_error(0.91, 25000):.1f} points. Where processor time is told, a run had one thread
+on two cores that a dozen other processes shared: its time is an upper bound of what an idle machine needs. The recipe
+`imdb_ulmfit` has six epochs of classification by now, since three were too few: its accuracy on the reviews set aside
+rose to the last, from 0.680 with the head alone over 0.865 with the GRU to 0.891 with all of it.
 """
 
 
@@ -220,6 +223,8 @@ It was {"; by the same command it went on, and was done ".join(parts)}:
 {sum(trial["state"] == "pruned" for trial in trials)} were ended early. The log-loss on the validation part fell from
 {default["metric"]:.4f} (the recipe as it is, with the trials' few epochs) to {best["metric"]:.4f} in trial
 {best["number"]}: {values}.
+
+{record.get("remark", "")}
 
 ![The course of the search](images/tune_sentiment_zh.svg)
 """

@@ -30,14 +30,20 @@ from tidegate.reporting.plots import search_history
 from tidegate.tune_jobs import BEST_FILE, STORAGE_FILE, TRIALS_FILE
 
 RECIPE = "sentiment_zh"
+# The drawing has the colours of the report's page; by itself it needs them, and a ground to stand on.
+COLOURS = (
+    "<style>svg { --paper: #f6f5f2; --card: #fff; --ink: #1c2127; --muted: #616a75; --line: #e3e1db; "
+    "--series-1: #0f6a74; --series-2: #b8531b; --series-3: #6a55a6; --sans: sans-serif; }</style>"
+    '<rect width="100%" height="100%" fill="#fff"/>'
+)
 IMAGE = Path(__file__).parents[1] / "docs" / "images" / "tune_sentiment_zh.svg"
 BEST = RESULTS / "tune_sentiment_zh_best.yaml"
 CHEAP = ("training.max_epochs=4", "training.monitor=loss", "training.precision=bfloat16")
 SPACE = (
-    "training.learning_rate=1e-3..5e-3:log",
-    "training.ema_decay=0.995,0.998",
-    "training.label_smoothing=0..0.15",
-    "model.pooling=attention,max",
+    "training.learning_rate=1e-3..6e-3:log",
+    "training.schedule=constant,one-cycle",
+    "training.ema_decay=0.99,0.998",
+    "model.pooling=attention,max,mean",
     "model.dropout=0.2..0.6",
     "model.embedding_dropout=0.2..0.6",
 )
@@ -49,6 +55,12 @@ def command(trials: int, seed: int, folder: Path) -> list[str]:
         part for item in SPACE for part in ("--search", item)
     ]
     return ["tidegate", "tune", RECIPE, *keys, "--trials", str(trials), "--seed", str(seed), "--out", str(folder)]
+
+
+def standalone(svg: str) -> str:
+    """A drawing of the report as a file of its own."""
+    head, close, rest = svg.partition(">")
+    return f'{head} xmlns:xlink="http://www.w3.org/1999/xlink"{close}{COLOURS}{rest}\n'
 
 
 def finished(storage: Path) -> int:
@@ -103,7 +115,7 @@ def search(arguments: argparse.Namespace) -> None:
     found = json.loads((folder / TRIALS_FILE).read_text(encoding="utf-8"))
     shutil.copyfile(folder / BEST_FILE, BEST)
     IMAGE.parent.mkdir(exist_ok=True)
-    IMAGE.write_text(search_history(found["monitor"], found["trials"]), encoding="utf-8")
+    IMAGE.write_text(standalone(search_history(found["monitor"], found["trials"])), encoding="utf-8")
     shown = ["tidegate", *(item if " " not in item else f'"{item}"' for item in words[1:-2])]
     write_json(arguments.json, {"command": shown, "parts": parts, **found, "machine": machine()})
 
