@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tidegate.heads.classify import POOLINGS, ClassificationHead, MultiLabelHead, SequenceClassifier
+from tidegate.heads.sequence import weighted_sum
 from tidegate.kernels.ragged import Ragged, from_batch_major, ragged_from_lengths
 
 LENGTHS = [4, 0, 6, 1]
@@ -223,3 +224,18 @@ def test_a_focal_exponent_below_zero_is_refused() -> None:
     for kind in (ClassificationHead, MultiLabelHead):
         with pytest.raises(ValueError, match="focal_gamma must not be negative; found -1"):
             kind(4, 3, focal_gamma=-1.0)
+
+
+def test_sums_under_autocast_lose_no_row():
+    rows = 301  # which bfloat16, with its 8 bits, cannot count
+    head = ClassificationHead(4, 2)
+    features, targets = torch.randn(rows, 4), torch.randint(0, 2, (rows,))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = head(features)
+        total, count = head.loss(logits, targets)
+        right, of = weighted_sum(head.measure(logits, targets)["accuracy"], None)
+    assert (float(count), float(of)) == (rows, rows)
+    assert float(right) == int((logits.argmax(-1) == targets).sum())
+    torch.testing.assert_close(
+        total, torch.nn.functional.cross_entropy(logits.double(), targets, reduction="sum").float()
+    )

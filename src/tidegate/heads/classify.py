@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tidegate.heads.sequence import POOLINGS, SequenceNetwork, weighted_sum
+from tidegate.heads.sequence import POOLINGS, SequenceNetwork, weighted_sum, widened
 from tidegate.layers.dropout import check_rate
 from tidegate.layers.dropout import dropout as drop_features
 
@@ -52,7 +52,7 @@ class ClassificationHead(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """``[B, F]`` to logits ``[B, C]``."""
-        return self.projection(drop_features(pooled, self.dropout, self.training))
+        return widened(self.projection(drop_features(pooled, self.dropout, self.training)))
 
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Each row's cross-entropy in nats, ``[B]``.
@@ -168,7 +168,7 @@ class MultiLabelHead(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """``[B, F]`` to logits ``[B, C]``."""
-        return self.projection(drop_features(pooled, self.dropout, self.training))
+        return widened(self.projection(drop_features(pooled, self.dropout, self.training)))
 
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Each row's mean binary cross-entropy in nats, ``[B]``.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tidegate.heads.sequence import SequenceBatch
+from tidegate.heads.sequence import SequenceBatch, widened
 from tidegate.kernels.ragged import Ragged
 from tidegate.layers.dropout import check_rate
 from tidegate.layers.embedding import TokenEmbedding
@@ -84,12 +84,12 @@ class LanguageHead(nn.Module):
         if not len(targets):
             return states.new_zeros(0)
         if self.adaptive is not None:
-            return -self.adaptive(states, targets).output
+            return -widened(self.adaptive(states, targets).output)
         return functional.cross_entropy(self._logits(states), targets, reduction="none")
 
     def _logits(self, states: Tensor) -> Tensor:
         projected = self.projection(states)
-        return functional.linear(projected, self._tied[0].weight, self.bias) if self._tied else projected
+        return widened(functional.linear(projected, self._tied[0].weight, self.bias) if self._tied else projected)
 
 
 class LanguageModel(nn.Module):

@@ -20,7 +20,7 @@ from tidegate.layers.locked_dropout import locked_dropout
 from tidegate.layers.pairs import PAIR_PARTS, combine_pairs
 from tidegate.layers.stack import RecurrentStack
 
-__all__ = ["POOLINGS", "SequenceNetwork", "pooled", "weighted_sum"]
+__all__ = ["POOLINGS", "SequenceNetwork", "pooled", "weighted_sum", "widened"]
 
 POOLINGS = ("last", "mean", "max", "attention")
 
@@ -38,8 +38,14 @@ class SequenceBatch(Protocol):
     def weights(self) -> Tensor | None: ...
 
 
+def widened(values: Tensor) -> Tensor:
+    """Values of 16 bits as float32: autocast leaves logits in 16, where sums over a few hundred rows lose the last."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+
+
 def weighted_sum(losses: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
     """The sum of ``[B]`` losses times their weights, and the sum of the weights; None weighs each row 1."""
+    losses = widened(losses)
     if weights is None:
         return losses.sum(), torch.full((), losses.shape[0], dtype=losses.dtype, device=losses.device)
     weights = weights.to(losses.dtype)
