@@ -183,8 +183,9 @@ on two cores that a dozen other processes shared: its time is an upper bound of 
 `imdb_ulmfit` is that of its two stages, run apart: the language model first, and then the classifier from its finished
 checkpoint (`--resume`); a first try with three epochs of classification, the rest alike, had 0.8712.
 
-The validation accuracy of `imdb_ulmfit` was measured again from its saved model: while it trained, sums over the reviews
-set aside were rounded to bfloat16, which is mended since.
+The validation accuracy of `imdb_ulmfit` was measured again from its saved model: while it trained, sums over the
+reviews set aside were rounded to bfloat16, which is mended since. The mean of its probabilities and those of
+`imdb_linear` (`tidegate ensemble A.tg B.tg --weights equal --test DIR/test.jsonl.gz`) has **0.9189** in the test.
 """
 
 

@@ -288,8 +288,8 @@ class TextStack(ClassifierMixin, SavedEstimator, BaseEstimator):
             self.stacking_ = fit_stacking(said, targets, weights, C=float(self.C))
             together = stack_cross_fitted(said, targets, weights, C=float(self.C))
         else:
-            equal = isinstance(self.weights, str)
-            self.stacking_ = Stacking.mean([1.0] * len(models) if equal else list(self.weights), len(models))
+            shares = [1.0] * len(models) if isinstance(self.weights, str) else [float(share) for share in self.weights]
+            self.stacking_ = Stacking.mean(shares, len(models))
             together = None if judged is None else self.stacking_.probabilities(judged[0])
         if judged is not None and together is not None:
             said, targets, weights = judged
