@@ -254,7 +254,7 @@ def test_a_disk_that_is_full_at_a_checkpoint(recipe: Path, monkeypatch: pytest.M
         message = failure("train", recipe, "--out", run)
     assert message.startswith(f"cannot write the checkpoint {run / 'checkpoints'}")
     assert "No space left on device" in message
-    assert files(run) == ["recipe.yaml"]
+    assert files(run) == ["epochs.csv", "recipe.yaml"]
     # Nothing of a run was kept, so the same command does, once there is room.
     call("train", recipe, "--out", run, "-q")
     assert (run / "report.html").is_file()
@@ -277,7 +277,7 @@ def test_a_disk_that_is_full_at_a_later_checkpoint_keeps_the_one_before(recipe: 
         patch.setattr(checkpoints_module.torch, "save", half)
         assert "No space left on device" in failure("train", recipe, "--out", run, *options)
     assert calls > 1
-    assert files(run) == ["checkpoints/best.ckpt", "checkpoints/last.ckpt", "recipe.yaml"]
+    assert files(run) == ["checkpoints/best.ckpt", "checkpoints/last.ckpt", "epochs.csv", "recipe.yaml"]
     call("train", recipe, "--out", run, "--resume", *options)
     call("train", recipe, "--out", recipe.parent / "unbroken", *options)
     expected = load_bundle(recipe.parent / "unbroken" / "model.tg").weights
@@ -297,7 +297,7 @@ def test_a_disk_that_is_full_at_the_bundle(recipe: Path, monkeypatch: pytest.Mon
         message = failure("train", recipe, "--out", run)
     assert message.startswith(f"{run / 'model.tg'}: ")
     assert "No space left on device" in message
-    assert files(run) == ["checkpoints/best.ckpt", "checkpoints/last.ckpt", "recipe.yaml"]
+    assert files(run) == ["checkpoints/best.ckpt", "checkpoints/last.ckpt", "epochs.csv", "recipe.yaml"]
     call("train", recipe, "--out", run, "--resume", "-q")
     assert zipfile.is_zipfile(run / "model.tg")
     assert set(tidegate.load(run / "model.tg").predict(["good", "bad"])) <= {"neg", "pos"}
@@ -316,7 +316,7 @@ class FullDisk:
     ("module", "kept"),
     [
         (run_folder_module, []),
-        (report_module, ["checkpoints/best.ckpt", "checkpoints/last.ckpt", "model.tg", "recipe.yaml"]),
+        (report_module, ["checkpoints/best.ckpt", "checkpoints/last.ckpt", "epochs.csv", "model.tg", "recipe.yaml"]),
     ],
     ids=["recipe", "report"],
 )

@@ -183,7 +183,7 @@ class SequenceNetwork(nn.Module):
 
     def embed(self, values: Tensor, ragged: Ragged) -> Tensor:
         """What the encoder reads of each token, ``[N, I]``: its vector, what its characters give, and its states."""
-        if values.dim() == 1:
+        if self.characters is None and self.language is None:
             return self.embedding(values)
         forms, more = values[:, 0], []
         if self.characters is not None:

@@ -172,7 +172,7 @@ class Processes:
             TidegateError: One of them failed; the message says which, and its last words.
         """
         threads, hook = torch.get_num_threads(), sys.excepthook
-        known = {name: os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT")}
+        known = {name: os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT", "OMP_NUM_THREADS")}
         try:
             torch.set_num_threads(self._threads)
             for rank in range(1, self.world):
