@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags
+from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from tidegate.data.encoder import NORMALIZATIONS
@@ -42,7 +41,7 @@ _MARGINS = ("svm", "nbsvm")
 Data = tuple[list[str], np.ndarray, np.ndarray | None]
 
 
-class LinearTextClassifier(ClassifierMixin, SavedEstimator, BaseEstimator):
+class LinearTextClassifier(ClassifierMixin, SavedEstimator):
     """A linear classifier of texts over counts or TF-IDF weights of their n-grams: seconds of work.
 
     The terms are tidegate's own tokens, so Chinese works. C, where it is not given, is chosen on validation data; where
@@ -120,13 +119,6 @@ class LinearTextClassifier(ClassifierMixin, SavedEstimator, BaseEstimator):
         self.interpolation = interpolation
         self.validation_fraction = validation_fraction
         self.random_state = random_state
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        tags.input_tags.one_d_array = True
-        return tags
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, validation_data: tuple[Any, ...] | None = None) -> Self:
         """Learn from texts and labels.

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import torch
-from sklearn.base import BaseEstimator
-from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
@@ -80,7 +78,7 @@ class FitPlan:
     callbacks: Sequence[Callback] = ()
 
 
-class NeuralEstimator(SavedEstimator, BaseEstimator):
+class NeuralEstimator(SavedEstimator):
     """Base of the estimators that train a network on Lightning and keep it in a bundle.
 
     A subclass names its bundle's ``kind``, stores its arguments in ``__init__`` and gives `_describe` and `_restore`.
@@ -112,13 +110,6 @@ class NeuralEstimator(SavedEstimator, BaseEstimator):
     def _store(self, arguments: Mapping[str, Any]) -> None:
         """Keep the arguments of ``__init__``, of which ``locals()`` is the mapping, under their own names."""
         vars(self).update({name: arguments[name] for name in type(self)._get_param_names()})
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        tags.input_tags.one_d_array = True
-        return tags
 
     # --- what a subclass gives
 

@@ -1,4 +1,4 @@
-"""What all estimators share of saving: one file, and its kind checked when it is read."""
+"""What all estimators share: one file that they are saved to, its kind checked when it is read; rows are texts."""
 
 from __future__ import annotations
 
@@ -6,19 +6,29 @@ import os
 from pathlib import Path
 from typing import ClassVar, Self
 
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
+
 from tidegate.deploy.bundle import Bundle, load_bundle, save_bundle
 from tidegate.errors import BundleError
 
 __all__ = ["SavedEstimator"]
 
 
-class SavedEstimator:
+class SavedEstimator(BaseEstimator):
     """An estimator that becomes a bundle and is made of one again.
 
     A subclass names its bundle's ``kind`` and gives `to_bundle` and `_from_parts`.
     """
 
     kind: ClassVar[str]
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = True
+        return tags
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the fitted model to one file, by convention ``NAME.tg``; :meth:`load` gives it back.

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.utils import Tags
+from sklearn.base import ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from tidegate.data.seeds import derive_seed
@@ -32,7 +31,7 @@ _log = logging.getLogger(__name__)
 _LEAST = 0.01
 
 
-class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
+class TextEnsemble(ClassifierMixin, SavedEstimator):
     """Classifiers that differ in their seeds, or that one run passed through, and of which the mean probability counts.
 
     All of them learn from the same texts and are judged on the same ones held out. For bags, boosting and stacks,
@@ -76,13 +75,6 @@ class TextEnsemble(ClassifierMixin, SavedEstimator, BaseEstimator):
         self.members = members
         self.by = by
         self.random_state = random_state
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        tags.input_tags.one_d_array = True
-        return tags
 
     def fit(
         self,

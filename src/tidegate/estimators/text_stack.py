@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import ClassifierMixin, clone
 from sklearn.model_selection import StratifiedKFold
-from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from tidegate.data.seeds import derive_seed
@@ -37,7 +36,7 @@ __all__ = ["TextStack"]
 _log = logging.getLogger(__name__)
 
 
-class TextStack(ClassifierMixin, SavedEstimator, BaseEstimator):
+class TextStack(ClassifierMixin, SavedEstimator):
     """Classifiers of any kinds, recurrent and linear ones, whose probabilities are joined (Wolpert 1992).
 
     With ``weights="fit"`` a logistic regression over the members' log odds is fitted to texts that they did not learn
@@ -93,13 +92,6 @@ class TextStack(ClassifierMixin, SavedEstimator, BaseEstimator):
         self.C = C
         self.validation_fraction = validation_fraction
         self.random_state = random_state
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        tags.input_tags.one_d_array = True
-        return tags
 
     def fit(
         self,
