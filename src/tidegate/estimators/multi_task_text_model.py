@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -27,9 +26,9 @@ from tidegate.estimators.multitask_data import (
 )
 from tidegate.estimators.multitask_scores import monitors_of, scores_by_task, split_outputs, validation_score
 from tidegate.estimators.neural import FitPlan
-from tidegate.estimators.rate_finding import RateFinding
 from tidegate.estimators.teaching import TEACHING
 from tidegate.estimators.text_classifier import TextClassifier
+from tidegate.estimators.text_learning import TextLearning
 from tidegate.estimators.text_network import NETWORK, Rows, TextNetworkEstimator
 from tidegate.estimators.warm_start import goes_on
 from tidegate.estimators.word_reading import CHARACTERS
@@ -48,13 +47,16 @@ UNCERTAINTY = "uncertainty"  # of `task_weights`: they are learned
 _MODEL = (*NETWORK, *CHARACTERS, "label_smoothing", "focal_gamma", "regression_loss")
 
 
-class MultiTaskTextModel(RateFinding, TextNetworkEstimator):
+class MultiTaskTextModel(TextLearning, TextNetworkEstimator):
     """Several tasks learned together: one encoder of texts, and over it a head a task (Caruana 1997).
 
     Each task is a classification or a regression. A text may have targets of all tasks or of some: what is missing
     (None or NaN) adds nothing to the loss, so that data sets of different tasks can be learned from together
     (:func:`~tidegate.estimators.multitask_data.join_data_sets`). A text's loss is the weighted sum of the losses of its
     targets: cross-entropy in nats, and the error of a regression in units of its targets' spread.
+
+    ``y`` of :meth:`fit` maps tasks to targets, one a text, or is a frame of them; None or NaN where a text has none.
+    Texts without any target are left out.
 
     Args:
         tasks: Of each task ``"classification"`` or ``"regression"``; None takes a column of y for a regression where
@@ -118,45 +120,6 @@ class MultiTaskTextModel(RateFinding, TextNetworkEstimator):
     def monitors(self) -> tuple[str, ...]:
         """What `monitor` may be, as far as it is known before there are tasks."""
         return ("mean", "loss", self.monitor)
-
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        validation_data: tuple[Any, ...] | None = None,
-        *,
-        run_folder: str | os.PathLike[str] | None = None,
-        resume: bool = False,
-        callbacks: Sequence[Any] = (),
-        loggers: Sequence[Any] = (),
-        unlabelled: Any = None,
-    ) -> Self:
-        """Learn from texts and their targets.
-
-        Args:
-            X: Texts: a list, a Series, a 1-D array or one column of a 2-D array; or pairs of texts.
-            y: A mapping from tasks to targets, one a text, or a frame of them; None or NaN where a text has none. Texts
-                without any target are left out.
-            sample_weight: Weights of the texts in the loss; a text of weight 0 is left out altogether.
-            validation_data: ``(X, y)`` or ``(X, y, sample_weight)`` that choose the epoch, instead of a share of X.
-            run_folder: Where ``epochs.csv`` and the checkpoints ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt``
-                are kept.
-            resume: Go on from the last finished epoch in `run_folder`, where there is one.
-            callbacks: Your own, of the class ``lightning.Callback``.
-            loggers: Where the epochs are recorded, as :meth:`TextClassifier.fit` takes them.
-            unlabelled: Further texts, which the vocabulary and `pretrain_epochs` learn from.
-
-        Raises:
-            DataError: X, y or sample_weight cannot be used; the message says where.
-            ValueError: An argument of the estimator is out of range.
-            TidegateError: A checkpoint cannot be written or read, or belongs to another run.
-            KeyboardInterrupt: Ctrl-C; where an epoch was finished, the estimator is fitted with the best one so far.
-        """
-        plan = self._plan(run_folder, resume, loggers, callbacks)
-        more = check_texts(unlabelled) if unlabelled is not None else ()
-        self._learn(plan, X, y, sample_weight, validation_data, unlabelled=more)
-        return self
 
     def _learn(
         self, plan: FitPlan, X: Any, y: Any, sample_weight: Any, validation_data: tuple[Any, ...] | None, **options: Any

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -24,8 +23,8 @@ from tidegate.estimators.base import (
 )
 from tidegate.estimators.decisions import ClassDecisions
 from tidegate.estimators.neural import FitPlan
-from tidegate.estimators.rate_finding import RateFinding
 from tidegate.estimators.teaching import check_teaching, taught_rows, teaching_arguments
+from tidegate.estimators.text_learning import TextLearning
 from tidegate.estimators.text_network import NETWORK, Rows, TextNetworkEstimator
 from tidegate.estimators.warm_start import known_values
 from tidegate.estimators.word_reading import CHARACTERS
@@ -36,11 +35,13 @@ __all__ = ["TextClassifier"]
 _MODEL = (*NETWORK, *CHARACTERS, "label_smoothing", "focal_gamma")
 
 
-class TextClassifier(ClassifierMixin, ClassDecisions, RateFinding, TextNetworkEstimator):
+class TextClassifier(ClassifierMixin, ClassDecisions, TextLearning, TextNetworkEstimator):
     """A recurrent classifier of texts.
 
     Texts are tokenised, embedded, read by a recurrent encoder, pooled to one vector and mapped to class probabilities.
     Training minimises the weighted cross-entropy and keeps the epoch that is best on validation data.
+
+    ``y`` of :meth:`fit` are labels, int or str, one a text; at least two different ones.
 
     Args:
         tokenizer: ``"words"``, ``"characters"``, ``"bpe"`` (byte pairs, learned from X) or ``"jieba"`` (Chinese).
@@ -263,46 +264,6 @@ class TextClassifier(ClassifierMixin, ClassDecisions, RateFinding, TextNetworkEs
         verbose: bool | None = None,
     ) -> None:
         self._store(locals())
-
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        validation_data: tuple[Any, ...] | None = None,
-        *,
-        run_folder: str | os.PathLike[str] | None = None,
-        resume: bool = False,
-        callbacks: Sequence[Any] = (),
-        loggers: Sequence[Any] = (),
-        unlabelled: Any = None,
-    ) -> Self:
-        """Learn from texts and labels.
-
-        Args:
-            X: Texts: a list, a Series, a 1-D array or one column of a 2-D array.
-            y: Labels, int or str, one a text; at least two different ones.
-            sample_weight: Weights of the texts in the loss; a text of weight 0 is left out altogether.
-            validation_data: ``(X, y)`` or ``(X, y, sample_weight)`` that choose the epoch, instead of a share of X.
-            run_folder: Where ``epochs.csv`` and the checkpoints ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt``
-                are kept.
-            resume: Go on from the last finished epoch in `run_folder`, where there is one.
-            callbacks: Your own, of the class ``lightning.Callback``, called before the epoch is judged; a callback that
-                sets ``trainer.should_stop`` makes the epoch the last one.
-            loggers: Where the epochs are recorded: ``"tensorboard"`` and ``"mlflow"``, in `run_folder`, or loggers of
-                Lightning's.
-            unlabelled: Further texts, which the vocabulary and `pretrain_epochs` learn from, and `teacher` speaks of.
-
-        Raises:
-            DataError: X, y or sample_weight cannot be used; the message says where.
-            ValueError: An argument of the estimator is out of range.
-            TidegateError: A checkpoint cannot be written or read, or belongs to another run.
-            KeyboardInterrupt: Ctrl-C; where an epoch was finished, the estimator is fitted with the best one so far.
-        """
-        plan = self._plan(run_folder, resume, loggers, callbacks)
-        more = check_texts(unlabelled) if unlabelled is not None else ()
-        self._learn(plan, X, y, sample_weight, validation_data, unlabelled=more)
-        return self
 
     def _learn(
         self, plan: FitPlan, X: Any, y: Any, sample_weight: Any, validation_data: tuple[Any, ...] | None, **options: Any

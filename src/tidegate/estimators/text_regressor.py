@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import os
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -17,9 +16,9 @@ from tidegate.estimators.arguments import arguments_of
 from tidegate.estimators.base import check_choice, check_data, check_texts
 from tidegate.estimators.neural import FitPlan
 from tidegate.estimators.number_data import check_numbers, find_levels, number_split, number_validation
-from tidegate.estimators.rate_finding import RateFinding
 from tidegate.estimators.teaching import TEACHING
 from tidegate.estimators.text_classifier import TextClassifier
+from tidegate.estimators.text_learning import TextLearning
 from tidegate.estimators.text_network import NETWORK, Rows, TextNetworkEstimator
 from tidegate.estimators.warm_start import known_values
 from tidegate.estimators.word_reading import CHARACTERS
@@ -39,11 +38,13 @@ OF_CLASSES = ("label_smoothing", "focal_gamma", "class_weight", "threshold", "ca
 _MEASURED = ("loss", "mae", "mse")  # by the network, row by row
 
 
-class TextRegressor(RegressorMixin, RateFinding, TextNetworkEstimator):
+class TextRegressor(RegressorMixin, TextLearning, TextNetworkEstimator):
     """A recurrent regression of texts: a rating, a price, a degree.
 
     Texts are read as :class:`~tidegate.TextClassifier` reads them, and mapped to one number. The numbers are
     standardised inside, so that learning rates mean the same whatever their unit, and predictions are in their own.
+
+    ``y`` of :meth:`fit` are finite numbers, one a text.
 
     Args:
         loss: ``"squared"`` error, ``"absolute"`` error, ``"huber"``, squared up to one standard deviation of the
@@ -79,44 +80,6 @@ class TextRegressor(RegressorMixin, RateFinding, TextNetworkEstimator):
     @arguments_of(TextClassifier, without=OF_CLASSES)
     def __init__(self, *, loss: str = "squared", monitor: str = "loss", **others: Any) -> None:
         self._store({"loss": loss, "monitor": monitor, **others})
-
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        validation_data: tuple[Any, ...] | None = None,
-        *,
-        run_folder: str | os.PathLike[str] | None = None,
-        resume: bool = False,
-        callbacks: Sequence[Any] = (),
-        loggers: Sequence[Any] = (),
-        unlabelled: Any = None,
-    ) -> Self:
-        """Learn from texts and numbers.
-
-        Args:
-            X: Texts: a list, a Series, a 1-D array or one column of a 2-D array.
-            y: Finite numbers, one a text.
-            sample_weight: Weights of the texts in the loss; a text of weight 0 is left out altogether.
-            validation_data: ``(X, y)`` or ``(X, y, sample_weight)`` that choose the epoch, instead of a share of X.
-            run_folder: Where ``epochs.csv`` and the checkpoints ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt``
-                are kept.
-            resume: Go on from the last finished epoch in `run_folder`, where there is one.
-            callbacks: Your own, of the class ``lightning.Callback``.
-            loggers: Where the epochs are recorded, as :meth:`TextClassifier.fit` takes them.
-            unlabelled: Further texts, which the vocabulary and `pretrain_epochs` learn from.
-
-        Raises:
-            DataError: X, y or sample_weight cannot be used; the message says where.
-            ValueError: An argument of the estimator is out of range.
-            TidegateError: A checkpoint cannot be written or read, or belongs to another run.
-            KeyboardInterrupt: Ctrl-C; where an epoch was finished, the estimator is fitted with the best one so far.
-        """
-        plan = self._plan(run_folder, resume, loggers, callbacks)
-        more = check_texts(unlabelled) if unlabelled is not None else ()
-        self._learn(plan, X, y, sample_weight, validation_data, unlabelled=more)
-        return self
 
     def _learn(
         self, plan: FitPlan, X: Any, y: Any, sample_weight: Any, validation_data: tuple[Any, ...] | None, **options: Any
