@@ -21,7 +21,7 @@ from side_by_side import machine, write_json
 from tidegate import jobs
 from tidegate.config import load_recipe
 from tidegate.deploy.bundle import load_bundle
-from tidegate.run_folder import RECIPE_FILE
+from tidegate.jobs.run_folder import RECIPE_FILE
 
 
 def train_seeds(

@@ -21,7 +21,7 @@ from typing import Any
 from side_by_side import machine, write_json
 from tidegate import jobs
 from tidegate.config import load_recipe
-from tidegate.run_folder import METRICS_FILE, RECIPE_FILE
+from tidegate.jobs.run_folder import METRICS_FILE, RECIPE_FILE
 
 # Kind of a task -> its figures, with whether a lower one is better.
 FIGURES = {

@@ -32,8 +32,8 @@ from tidegate.data.tagging_batch import make_tagging_batch
 from tidegate.data.token_encoder import EncodedSentences, TokenEncoder
 from tidegate.estimators.tag_decoding import TagDecoder
 from tidegate.heads.tag import TaggingNetwork
+from tidegate.jobs.tagging_data import read_bundled
 from tidegate.kernels.ragged import to_batch_major
-from tidegate.tagging_data import read_bundled
 
 WORD, CHARACTER, FILTERS, HIDDEN = 100, 30, 50, 100
 BATCHES, SENTENCES = 16, 1024

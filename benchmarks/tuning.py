@@ -26,8 +26,8 @@ from typing import Any
 
 from accuracy import train_seeds
 from side_by_side import RESULTS, machine, write_json
+from tidegate.jobs.tuning import BEST_FILE, STORAGE_FILE, TRIALS_FILE
 from tidegate.reporting.plots import search_history
-from tidegate.tune_jobs import BEST_FILE, STORAGE_FILE, TRIALS_FILE
 
 RECIPE = "sentiment_zh"
 # The drawing has the colours of the report's page; by itself it needs them, and a ground to stand on.

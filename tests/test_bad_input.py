@@ -18,10 +18,10 @@ import pytest
 from typer.testing import CliRunner
 
 import tidegate
-from tidegate import run_folder as run_folder_module
 from tidegate.cli import app
 from tidegate.deploy import bundle as bundle_module
 from tidegate.deploy.bundle import load_bundle
+from tidegate.jobs import run_folder as run_folder_module
 from tidegate.reporting import report as report_module
 from tidegate.training import checkpoints as checkpoints_module
 from tiny_reviews import rows, write_csv

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from tidegate import config
 from tidegate.config import SECTIONS, TASKS, find_recipe, load_recipe, section_keys, shipped_recipes
 from tidegate.errors import RecipeError
-from tidegate.located_yaml import parse_document
+from tidegate.schema.located_yaml import parse_document
 
 GOOD = """\
 task: text-classification

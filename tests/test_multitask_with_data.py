@@ -10,7 +10,7 @@ import pytest
 
 from tidegate.config import load_recipe
 from tidegate.jobs import validate
-from tidegate.multitask_reading import read_target_splits, target_notes
+from tidegate.jobs.multitask_data import read_target_splits, target_notes
 
 ROOT = Path(os.environ.get("TIDEGATE_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 pytestmark = pytest.mark.data

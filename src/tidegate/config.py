@@ -19,14 +19,14 @@ from tidegate.data.bundled import PREFIX, bundled_path
 from tidegate.data.files import checked_encoding
 from tidegate.data.sources import is_table
 from tidegate.errors import DataError, RecipeError, nearest
-from tidegate.located_yaml import Document, KeyPath, dotted, dump_document, parse_document, read_document
-from tidegate.recipe_contextual import CONTEXTUAL_MODELS, ContextualSections
-from tidegate.recipe_linear import LINEAR_MODELS, LinearSections
-from tidegate.recipe_multitask import MULTITASK_MODELS, MultiTaskSections, multitask_problems
-from tidegate.recipe_pairs import pair_problems
-from tidegate.recipe_sections import BaselineOptions, Data, Model, Output, Sections, Text, Training
-from tidegate.recipe_tagging import TAGGING_MODELS, TaggingSections, tagging_data_problems
-from tidegate.recipe_targets import TARGET_TASKS, TargetSections
+from tidegate.schema.contextual import CONTEXTUAL_MODELS, ContextualSections
+from tidegate.schema.linear import LINEAR_MODELS, LinearSections
+from tidegate.schema.located_yaml import Document, KeyPath, dotted, dump_document, parse_document, read_document
+from tidegate.schema.multitask import MULTITASK_MODELS, MultiTaskSections, multitask_problems
+from tidegate.schema.pairs import pair_problems
+from tidegate.schema.sections import BaselineOptions, Data, Model, Output, Sections, Text, Training
+from tidegate.schema.tagging import TAGGING_MODELS, TaggingSections, tagging_data_problems
+from tidegate.schema.targets import TARGET_TASKS, TargetSections
 
 SECTIONS = ("text", "model", "training")
 READING = ("delimiter", "quote", "encoding", "errors", "header")
@@ -201,10 +201,13 @@ def load_recipe(
         found = sorted(error.errors(), key=lambda item: document.rank(item["loc"]))
         raise RecipeError("\n".join(dict.fromkeys(_explain(item, document) for item in found))) from None
     recipe = Recipe(path, Path(data_dir) if data_dir is not None else path.parent, sections, document)
-    problems = tagging_data_problems(recipe) if recipe.task == "sequence-tagging" else _data_problems(recipe)
-    problems += pair_problems(recipe)
+    if recipe.task == "sequence-tagging":
+        problems = tagging_data_problems(sections, document, recipe.bundled)
+    else:
+        problems = _data_problems(recipe)
+    problems += pair_problems(sections, document)
     if recipe.task == "multi-task-text":
-        problems += multitask_problems(recipe)
+        problems += multitask_problems(sections, document)
     if not problems and check_files:
         problems = _missing_files(recipe, data_dir is None)
     if problems:

@@ -16,13 +16,13 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import tidegate
-from test_label_jobs import kinds
 from tidegate.deploy.bundle import Bundle, load_bundle, save_bundle
 from tidegate.errors import BundleError
 from tidegate.estimators.multi_label_text_classifier import MultiLabelTextClassifier
 from tidegate.estimators.teaching import TEACHING
 from tidegate.estimators.text_classifier import TextClassifier
 from tidegate.reporting.scores import LABEL_MONITORS, label_score
+from tiny_kinds import kinds
 
 ROWS = kinds(100, 5)
 X, Y = [text for text, _ in ROWS], [labels for _, labels in ROWS]

@@ -1,0 +1,104 @@
+"""The commands ``tidegate language``: reads arguments, calls a job, prints what it returns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tidegate.commands import terminal
+from tidegate.commands.session import AsJson, Debug, Quiet, Verbose, session
+
+app = typer.Typer(
+    help="Language models, whose states are features: train one on texts, judge it.",
+    epilog="Example: tidegate language train texts.txt --out english.tg",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+TextFile = Annotated[
+    Path,
+    typer.Argument(metavar="TEXT", help="A text a line, or CSV, TSV, JSON Lines; .gz and .xz too.", show_default=False),
+]
+Column = Annotated[str, typer.Option(help="Field of the texts, in a table.")]
+
+
+@app.command("train", epilog="Example: tidegate language train texts.txt --out english.tg --layers 2")
+def train_command(
+    text_file: TextFile,
+    out: Annotated[Path, typer.Option(help="The model's file, NAME.tg.", show_default=False)],
+    tokenizer: Annotated[str, typer.Option(help="words, characters, bpe or jieba.")] = "words",
+    keep_case: Annotated[bool, typer.Option("--keep-case", help="Upper and lower case are different.")] = False,
+    vocabulary: Annotated[int, typer.Option(min=2, help="Most tokens that have a vector.")] = 30000,
+    min_count: Annotated[int, typer.Option(min=1, help="Occurrences that earn a token its vector.")] = 2,
+    cell: Annotated[str, typer.Option(help="gru, lstm or rnn.")] = "gru",
+    size: Annotated[int, typer.Option(min=1, help="Units of a layer and direction, and features of a vector.")] = 256,
+    layers: Annotated[int, typer.Option(min=1, help="Layers of each direction.")] = 1,
+    forward: Annotated[bool, typer.Option("--forward", help="Read forward alone.")] = False,
+    dropout: Annotated[float, typer.Option(min=0, max=0.99, help="Of features of a text.")] = 0.2,
+    rate: Annotated[float, typer.Option(help="Learning rate.")] = 1e-3,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the texts at most.")] = 5,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pieces of a step.")] = 32,
+    max_tokens: Annotated[int, typer.Option(min=2, help="Tokens of a piece.")] = 128,
+    text: Column = "text",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all that is drawn.")] = 0,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Learn a language model from texts; a twentieth of them is held out and chooses the epoch."""
+    with session(verbose, quiet, debug):
+        from tidegate.jobs import language
+
+        trained = language.train(
+            text_file,
+            out,
+            text=text,
+            tokenizer=tokenizer,
+            lowercase=not keep_case,
+            max_vocabulary=vocabulary,
+            min_count=min_count,
+            cell=cell,
+            hidden_size=size,
+            num_layers=layers,
+            bidirectional=not forward,
+            dropout=dropout,
+            learning_rate=rate,
+            max_epochs=epochs,
+            batch_size=batch_size,
+            max_tokens=max_tokens,
+            random_state=seed,
+            verbose=False if quiet else None,
+        )
+        if as_json:
+            terminal.print_json(trained)
+            return
+        held = trained["validation_perplexity"]
+        said = "" if held is None else f", perplexity {held:.1f} on texts that it has not seen"
+        terminal.print_line(
+            terminal.make_console(),
+            f"{out}: {trained['tokens']:,} tokens known, epoch {trained['best_epoch']} kept{said}\n"
+            f"Use it: tidegate train sentiment_en --set model.language_model={out.resolve()}",
+        )
+
+
+@app.command("evaluate", epilog="Example: tidegate language evaluate english.tg other_texts.txt")
+def evaluate_command(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A language model's file.", show_default=False)],
+    text_file: TextFile,
+    text: Column = "text",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Say how well a language model foretells the tokens of texts."""
+    with session(debug=debug):
+        from tidegate.jobs import language
+
+        found = language.evaluate(model, text_file, text=text)
+        if as_json:
+            terminal.print_json({"perplexity": found})
+            return
+        terminal.print_line(terminal.make_console(), f"perplexity {found:.2f}")
