@@ -147,7 +147,7 @@ def test_what_cannot_be_searched(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_search_goes_on(folder: Path, tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom tidegate import tune_jobs\n"
+        "import sys\nfrom tidegate.jobs import tuning\n"
         f"tuning.tune({str(folder / 'tiny.yaml')!r}, search={SEARCH!r}, sampler='random', trials=50, "
         f"out={str(tmp_path)!r}, shown=lambda *_: print('done', flush=True))\n"
     )

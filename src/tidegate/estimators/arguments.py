@@ -17,7 +17,7 @@ def arguments_of(other: type[Any], *, without: Collection[str] = ()) -> Callable
 
     The arguments of `other` stand in their order, with their defaults, less those `without`; of those that ``__init__``
     names itself the defaults are its own, and new ones come last. So an argument that `other` gains is gained here, in
-    recipes too (`recipe_sections.derived`), and scikit-learn, which reads signatures, sees all of them.
+    recipes too (`tidegate.schema.targets.derived_section`), and scikit-learn, which reads signatures, sees all of them.
 
     Raises:
         TypeError: When the estimator is made with an argument that there is not; the message names the nearest.

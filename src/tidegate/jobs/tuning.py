@@ -92,7 +92,7 @@ def tune(
 
     Args:
         name: The recipe.
-        search: ``KEY=VALUES`` or ``KEY=LOW..HIGH``, see `tune_space`; none takes its default space.
+        search: ``KEY=VALUES`` or ``KEY=LOW..HIGH``, see `tuning_space`; none takes its default space.
         overrides: Values over the recipe's, in every trial.
         data_dir: Folder that the recipe's data paths are relative to.
         trials: Finished trials at most, those of earlier calls included.
