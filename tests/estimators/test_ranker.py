@@ -38,6 +38,7 @@ def judged(count: int, seed: int) -> tuple[list[str], list[str], list[int]]:
 def make(**changes: Any) -> Ranker:
     settings: dict[str, Any] = {
         "embedding_size": 12,
+        "embedding_init": "normal",  # here names stand beside what does not answer them
         "hidden_size": 8,
         "match_size": 12,
         "dropout": 0.0,

@@ -27,6 +27,7 @@ def network(seed: int = 0, **changes: Any) -> PairRanker:
     with torch.no_grad():
         made.judge.weight.normal_()
         made.token_weights.normal_()
+        made.whole_scale.fill_(0.7)
     return made
 
 
@@ -52,7 +53,16 @@ def plain_score(model: PairRanker, query: np.ndarray, document: np.ndarray, lexi
         states, _ = model.encoder(embedded[:, None])
         return embedded @ model.project_embedding.weight.T + states[:, 0] @ model.project_state.weight.T
 
+    def whole(ids: np.ndarray) -> torch.Tensor:
+        vectors = [model.embedding.weight[token] for token in ids.tolist()]
+        shares = [functional.softplus(model.token_weights[token]) for token in ids.tolist()]
+        return torch.stack([share * vector / vector.norm() for share, vector in zip(shares, vectors, strict=True)]).sum(
+            0
+        )
+
     score = model.lexical_scale * lexical
+    if len(document):
+        score = score + model.whole_scale * functional.cosine_similarity(whole(query), whole(document), dim=0)
     if not len(document):
         return float(score)
     q, d = matches(query), matches(document)
@@ -80,6 +90,27 @@ def test_scores_are_those_of_the_formulas_whatever_stands_beside(changes: dict[s
             for document, lexical in zip(item.documents, item.lexical, strict=True)
         ]
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
+
+
+def test_given_vectors_compare_whole_texts_before_training() -> None:
+    vectors = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
+    model = network().eval().float()
+    torch.nn.init.zeros_(model.judge.weight)
+    torch.nn.init.zeros_(model.judge.bias)
+    torch.nn.init.ones_(model.token_weights)
+    model.start_from(vectors)
+    batch = make_ranking_batch(GROUPS)
+    with torch.no_grad():
+        found = model(batch.values, batch.ragged, batch.query_of, batch.lexical, batch.num_queries).numpy()
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    expected = []
+    for item in GROUPS:
+        query = units[item.query].sum(0)
+        for document, lexical in zip(item.documents, item.lexical, strict=True):
+            text = units[document].sum(0) if len(document) else np.zeros(6)
+            norm = np.linalg.norm(query) * np.linalg.norm(text)
+            expected.append(0.5 * lexical + 5 * (query @ text / norm if norm else 0.0))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_an_untrained_network_ranks_as_the_lexical_score() -> None:

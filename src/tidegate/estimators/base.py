@@ -281,8 +281,8 @@ def check_vector_arguments(model: Any) -> None:
         raise ValueError(f"tune_vectors_after must be a whole number of at least 0, or None; found {epochs!r}")
     if model.vectors is None and epochs != 0:
         raise ValueError(f"tune_vectors_after={epochs!r} has no effect without vectors; name their file")
-    init = getattr(model, "embedding_init", "normal")
-    if model.vectors is not None and init != "normal":
+    init = getattr(model, "embedding_init", None)
+    if model.vectors is not None and init not in (None, "normal"):
         raise ValueError(f"embedding_init={init!r} has no effect beside vectors; leave one of them out")
 
 

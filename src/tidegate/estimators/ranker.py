@@ -16,8 +16,10 @@ from tidegate.data.ranking_batch import Candidates, RankingBatches, make_ranking
 from tidegate.data.seeds import derive_seed
 from tidegate.deploy.bundle import Bundle
 from tidegate.errors import DataError
-from tidegate.estimators.base import check_texts, check_vector_arguments, data_digest
+from tidegate.estimators.base import check_choice, check_texts, check_vector_arguments, data_digest
 from tidegate.estimators.neural import TEXT, NeuralEstimator, seeded
+from tidegate.estimators.text_network import EMBEDDING_INITS
+from tidegate.features.cooccurrence import cooccurrence_vectors
 from tidegate.features.lexical import LexicalScorer
 from tidegate.features.vectors import token_vectors
 from tidegate.heads.rank import PairRanker
@@ -36,9 +38,10 @@ Judged = tuple[Sequence[str], Sequence[str], Sequence[Any]]
 class Ranker(NeuralEstimator):
     """Ranks documents for queries: the second stage of a search whose first is BM25.
 
-    The score of a document is its BM25 score plus what a bidirectional GRU with attention from query to document adds
-    (`heads/rank.py`), learned from pairs of which it is known whether the document answers the query. How much of that
-    is added is chosen on the validation queries, so that a network that learned nothing of use leaves BM25's order.
+    The score of a document is its BM25 score plus the likeness of both texts by the vectors of their words, and what a
+    bidirectional GRU with attention from query to document adds (`heads/rank.py`), learned from pairs of which it is
+    known whether the document answers the query. How much of the last is added is chosen on the validation queries, so
+    that a network that learned nothing of use leaves the order of the others.
 
     Args:
         tokenizer: ``"words"``, ``"characters"``, ``"bpe"`` or ``"jieba"``.
@@ -51,6 +54,9 @@ class Ranker(NeuralEstimator):
         min_count: Occurrences that earn a token its vector.
         cell: ``"gru"``, ``"lstm"`` or ``"rnn"``.
         embedding_size: Features of a token's vector; None takes those of `vectors`, or 128.
+        embedding_init: Where the vectors start without `vectors`: ``"cooccurrence"``, such that tokens which stand near
+            the same ones in the collection begin alike (`features/cooccurrence.py`), or ``"normal"``, drawn at random;
+            None is the first, and nothing beside `vectors`.
         vectors: A file of word vectors, or several, to start from.
         tune_vectors_after: Epochs for which `vectors` stay as they are; None never changes them.
         hidden_size: Units of a layer and direction.
@@ -97,12 +103,13 @@ class Ranker(NeuralEstimator):
         lowercase: bool = True,
         strip_html: bool = True,
         normalization: str | None = "NFKC",
-        max_tokens: int | None = 200,
+        max_tokens: int | None = 300,
         truncation: str = "head",
         max_vocabulary: int = 30000,
         min_count: int = 2,
         cell: str = "gru",
         embedding_size: int | None = None,
+        embedding_init: str | None = None,
         vectors: str | Sequence[str] | None = None,
         tune_vectors_after: int | None = 0,
         hidden_size: int = 64,
@@ -135,6 +142,7 @@ class Ranker(NeuralEstimator):
         self.min_count = min_count
         self.cell = cell
         self.embedding_size = embedding_size
+        self.embedding_init = embedding_init
         self.vectors = vectors
         self.tune_vectors_after = tune_vectors_after
         self.hidden_size = hidden_size
@@ -190,6 +198,8 @@ class Ranker(NeuralEstimator):
         """
         plan = self._plan(run_folder, resume, loggers, callbacks)
         check_vector_arguments(self)
+        if self.embedding_init is not None:
+            check_choice("embedding_init", self.embedding_init, EMBEDDING_INITS)
         for name in ("match_size", "negatives"):
             value = getattr(self, name)
             if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
@@ -200,20 +210,19 @@ class Ranker(NeuralEstimator):
             pairs, held = _set_aside(pairs, self.validation_fraction, derive_seed(plan.random_state, "split"))
         started = time.perf_counter()
         texts = list(dict.fromkeys(document for group in pairs.values() for document, _ in group))
-        encoder = TextEncoder.fit([*pairs, *texts], **self._arguments(TEXT))
         collection = texts if corpus is None else check_texts(corpus)
+        encoder, encoded = TextEncoder.fit_encode(
+            list(dict.fromkeys([*pairs, *texts, *collection])), **self._arguments(TEXT)
+        )
         lexical = LexicalScorer.fit(_terms(encoder, text) for text in collection)
-        embedding_size, given = self.embedding_size or _EMBEDDING_SIZE, None
-        if self.vectors is not None:
-            seed = derive_seed(plan.random_state, "vectors")
-            given = token_vectors(encoder.vocabulary.tokens, self.vectors, size=self.embedding_size, random_state=seed)
-            embedding_size = given.vectors.shape[1]
-        seed = derive_seed(plan.random_state, "weights")
-        network = seeded(seed, lambda: self._build(encoder.num_tokens, embedding_size))
-        if given is not None:
-            network.embedding.start_from(given.vectors, self.tune_vectors_after)
+        vectors = self._start(encoder, encoded.ids, plan.random_state)
+        size = self.embedding_size or _EMBEDDING_SIZE if vectors is None else vectors.shape[1]
+        network = seeded(derive_seed(plan.random_state, "weights"), lambda: self._build(encoder.num_tokens, size))
+        if vectors is not None:
+            network.start_from(vectors, self.tune_vectors_after)
         with torch.no_grad():
-            idf = torch.tensor([lexical.idf(token) for token in encoder.vocabulary.tokens])
+            known = lexical.frequencies
+            idf = torch.tensor([lexical.idf(token) if token in known else 0.0 for token in encoder.vocabulary.tokens])
             network.token_weights.copy_(torch.log(torch.expm1(idf.clamp(min=1e-3))))  # softplus gives idf back
         sampling: dict[str, Any] = {"batch_size": int(self.batch_size), "random_state": plan.random_state}
         train_groups = _encode(pairs, encoder, lexical)
@@ -267,6 +276,18 @@ class Ranker(NeuralEstimator):
         """
         scores = self.scores(query, documents)
         return [(int(place), float(scores[place])) for place in np.argsort(-scores, kind="stable")]
+
+    def _start(self, encoder: TextEncoder, ids: Sequence[np.ndarray], random_state: int) -> np.ndarray | None:
+        """The vectors that the tokens start from, or None where they are drawn."""
+        if self.vectors is not None:
+            seed = derive_seed(random_state, "vectors")
+            tokens = encoder.vocabulary.tokens
+            return token_vectors(tokens, self.vectors, size=self.embedding_size, random_state=seed).vectors
+        if self.embedding_init == "normal":
+            return None
+        seed = derive_seed(random_state, "cooccurrence")
+        size = self.embedding_size or _EMBEDDING_SIZE
+        return cooccurrence_vectors(ids, encoder.num_tokens, size, random_state=seed)
 
     def _describe(self) -> dict[str, Any]:
         tokenizer = {"encoder": self.encoder_.to_dict(), "lexical": self.lexical_.to_dict()}

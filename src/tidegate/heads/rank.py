@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,6 +18,7 @@ __all__ = ["PairRanker", "RankedBatch"]
 
 _SHARPNESS = 10.0  # of the attention over cosines, to begin with
 _LEXICAL_SCALE = 0.5  # of BM25's scores as logits, to begin with
+_WHOLE_SCALE = 5.0  # of the cosine of two texts, where the vectors say something to begin with
 
 
 class RankedBatch(Protocol):
@@ -65,11 +67,14 @@ class PairRanker(nn.Module):
         a_{tj} = \mathrm{softmax}_j(s \cos(q_t, d_j)) \qquad
         g_t = \mathrm{MLP}(q_t \odot \tilde d_t, |q_t - \tilde d_t|, \cos(q_t, \tilde d_t), \max_j \cos(q_t, d_j)) \\
         \tilde d_t = \sum_j a_{tj} d_j \qquad
-        \mathrm{score} = \alpha\, \mathrm{BM25} + \beta \sum_t w_t g_t / \sum_t w_t
+        \mathrm{score} = \alpha\, \mathrm{BM25} + \gamma \cos(\bar q, \bar d)
+            + \beta \sum_t w_t g_t / \sum_t w_t \\
+        \bar q = \sum_t w_t e_t / |e_t|
 
-    ``w_t`` is a weight a token of the vocabulary, which begins as its inverse document frequency; ``beta`` is 1 in
-    training, and may be chosen afterwards. The last layer of the MLP begins as zeros, so that an untrained network
-    ranks as the lexical score does.
+    ``w_t`` is a weight a token of the vocabulary, which begins as its inverse document frequency, and ``e_t`` the
+    token's vector: the second term compares what the texts are about, as latent semantic indexing does (Deerwester et
+    al. 1990). ``beta`` is 1 in training, and may be chosen afterwards. The last layer of the MLP begins as zeros and
+    gamma as 0 until :meth:`start_from` gives vectors, so that an untrained network ranks as the lexical score does.
 
     Args:
         num_tokens: V.
@@ -105,12 +110,18 @@ class PairRanker(nn.Module):
         self.token_weights = nn.Parameter(torch.ones(num_tokens))
         self.sharpness = nn.Parameter(torch.tensor(_SHARPNESS))
         self.lexical_scale = nn.Parameter(torch.tensor(_LEXICAL_SCALE))
+        self.whole_scale = nn.Parameter(torch.tensor(0.0))
         self.mixture: Tensor
         self.register_buffer("mixture", torch.tensor(1.0))
         self.compare = nn.Linear(2 * match_size + 2, match_size)
         self.judge = nn.Linear(match_size, 1)
         nn.init.zeros_(self.judge.weight)
         nn.init.zeros_(self.judge.bias)
+
+    def start_from(self, vectors: np.ndarray, tune_after: int | None = 0) -> None:
+        """Begin with given vectors of the tokens, ``[V, E]``, by which whole texts can be compared from the start."""
+        self.embedding.start_from(vectors, tune_after)
+        nn.init.constant_(self.whole_scale, _WHOLE_SCALE)
 
     def begin_epoch(self, epoch: int) -> None:
         """Say which epoch of training begins, counted from 0."""
@@ -132,7 +143,8 @@ class PairRanker(nn.Module):
         lengths = ragged.lengths
         longest = max(int(lengths[:num_queries].max()), 1)
         queries = matches[:num_queries, :longest]
-        weights = pad(functional.softplus(self.token_weights.index_select(0, values)), ragged)[:num_queries, :longest]
+        token_weights = functional.softplus(self.token_weights.index_select(0, values))
+        weights = pad(token_weights, ragged)[:num_queries, :longest]
         documents = matches[num_queries:]
         present = torch.arange(documents.shape[1], device=lengths.device) < lengths[num_queries:, None]  # [R, T]
         asked = queries.index_select(0, query_of)  # [R, Q, K]
@@ -146,8 +158,13 @@ class PairRanker(nn.Module):
         gains = self.judge(drop_features(compared, self.dropout, self.training)).squeeze(-1)  # [R, Q]
         shares = weights.index_select(0, query_of)
         gained = (shares * gains).sum(1) / shares.sum(1).clamp(min=1e-6)
+        wholes = embedded.new_zeros(ragged.num_rows, embedded.shape[1]).index_add(
+            0, ragged.row_of, token_weights[:, None] * functional.normalize(embedded, dim=-1)
+        )
+        alike = functional.cosine_similarity(wholes[:num_queries].index_select(0, query_of), wholes[num_queries:])
         # A document without a token has nothing to attend to.
-        return self.lexical_scale * lexical + self.mixture * torch.where(present.any(1), gained, 0.0)
+        added = self.mixture * torch.where(present.any(1), gained, 0.0)
+        return self.lexical_scale * lexical + self.whole_scale * alike + added
 
     def loss(self, batch: RankedBatch) -> tuple[Tensor, Tensor]:
         """The sum over the queries of the cross-entropy of their answers among their candidates (ListNet), and Q."""
