@@ -91,6 +91,17 @@ JOBS = {
         settings=_GLOVE | {"model.intent_pooling": "max", "training.max_epochs": "10", "training.patience": "4"},
     ),
     "resume": Job("Chinese resumes, characters", "tagging_zh_names", {"f1": 0.94}, settings={"training.patience": "5"}),
+    "resume_vectors": Job(
+        "Chinese resumes, vectors of characters",
+        "tagging_zh_names",
+        {"f1": 0.94},
+        settings={
+            "model.vectors": "zh_char_vectors/tencent_char_200d.npz",
+            "model.embedding_size": "null",
+            "training.max_epochs": "12",
+            "training.schedule": "cosine",
+        },
+    ),
     "msra": Job(
         "MSRA, characters",
         "tagging_zh_names",
