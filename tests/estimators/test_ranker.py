@@ -139,6 +139,20 @@ def test_every_argument_of_the_model_is_used(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, vectors.vector("milk"))
 
 
+def test_it_starts_from_what_stands_together_in_the_collection() -> None:
+    queries = ["kitten", "hammer"]
+    collection = ["the kitten and cat purr", "a cat may purr", "hammer and nail to wood", "wood takes a nail"] * 5
+    documents, relevance = ["a cat may purr", "wood takes a nail"] * 2, [1, 0, 0, 1]
+    pairs = [query for query in queries for _ in range(2)], documents, relevance
+    changes: dict[str, Any] = {"max_epochs": 1, "learning_rate": 1e-6, "validation_fraction": 0.0, "tokenizer": "words"}
+    model = make(embedding_init=None, **changes).fit(*pairs, corpus=collection)
+    # No word of an answer stands in its query, so that BM25 finds neither.
+    assert model.rank("kitten", documents[:2])[0][0] == 0
+    assert model.rank("hammer", documents[:2])[0][0] == 1
+    scores = make(**changes).fit(*pairs, corpus=collection).scores("kitten", documents[:2])
+    assert abs(scores[0] - scores[1]) < 1e-2
+
+
 def test_what_the_network_adds_is_chosen_on_validation() -> None:
     _, documents, relevance = judged(30, 3)
     # Of these queries BM25 finds every answer, so that nothing need be added; of the others none.
