@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
 
 from tidegate.config import Recipe
+from tidegate.data.sources import TextExamples
 from tidegate.errors import require
-from tidegate.jobs.run_steps import Task
-from tidegate.jobs.text_data import Splits, read_splits
-
-if TYPE_CHECKING:
-    from tidegate.estimators.contextual_text_classifier import ContextualTextClassifier
+from tidegate.jobs.classification import classification_task
+from tidegate.jobs.splits import Splits
+from tidegate.jobs.tasks import Task, estimator
+from tidegate.jobs.text_data import read_splits
 
 __all__ = ["contextual_task"]
+
+_make = estimator("ContextualTextClassifier")
 
 
 def contextual_task() -> Task:
     """How a recipe of contextual text classification is run: as one of text classification, by another estimator."""
-    from tidegate.jobs.classification import classification_task
-
     return dataclasses.replace(classification_task(), make=_make, read=_read)
 
 
-def _make(**arguments: Any) -> ContextualTextClassifier:
-    from tidegate.estimators.contextual_text_classifier import ContextualTextClassifier
-
-    return ContextualTextClassifier(**arguments)
-
-
-def _read(recipe: Recipe) -> Splits:
+def _read(recipe: Recipe) -> Splits[TextExamples]:
     """The data of a recipe, once its encoder is found."""
     from tidegate.features.contextual import locate_encoder
 

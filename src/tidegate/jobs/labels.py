@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
-import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,11 +13,13 @@ from tidegate.data.pairs import shown
 from tidegate.data.sources import is_whole_number
 from tidegate.data.text_targets import TextTargets, label_set_reader, read_text_targets
 from tidegate.errors import DataError, nearest
-from tidegate.jobs.classification import decision_notes, finished_run, read_judged, run_facts
-from tidegate.jobs.numbers import TargetSplits, fit_targets
+from tidegate.jobs.classification import decision_notes
 from tidegate.jobs.pairs import pair_columns, rows_to_read
-from tidegate.jobs.run_steps import Task, add_metrics, noted_warnings, timed, truncation_notes
-from tidegate.jobs.text_data import check_first_rows, data_notes, read_parts, read_unlabelled
+from tidegate.jobs.run_steps import timed, truncation_notes
+from tidegate.jobs.splits import Splits
+from tidegate.jobs.tasks import Task, Trained, estimator
+from tidegate.jobs.text_data import check_first_rows, data_notes, read_judged, read_parts, read_unlabelled
+from tidegate.reporting.facts import LabelFacts
 
 if TYPE_CHECKING:
     from tidegate.estimators.multi_label_text_classifier import MultiLabelTextClassifier
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["LabelSetPrediction", "multi_label_task"]
 
 SEPARATOR = ";"
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,24 +54,21 @@ def multi_label_task() -> Task:
     """How a recipe of several labels a text is run."""
     return Task(
         unit="texts",
-        make=_make,
+        make=estimator("MultiLabelTextClassifier"),
         read=_read,
         notes=data_notes,
-        fit=fit_targets,
-        judge=_judge,
+        facts=LabelFacts,
+        test=_test,
+        baseline=_baseline,
+        describe=_describe,
+        say=_say,
         evaluate=_evaluate,
         predict=_predict,
         first_rows=check_first_rows,
     )
 
 
-def _make(**arguments: Any) -> MultiLabelTextClassifier:
-    from tidegate.estimators.multi_label_text_classifier import MultiLabelTextClassifier
-
-    return MultiLabelTextClassifier(**arguments)
-
-
-def _read(recipe: Recipe) -> TargetSplits:
+def _read(recipe: Recipe) -> Splits[TextTargets]:
     data: Any = recipe.sections.data
     if recipe.bundled is not None:
         parts = {part: _load_bundled(recipe.bundled, part) for part in ("train", "validation", "test")}
@@ -90,7 +86,7 @@ def _read(recipe: Recipe) -> TargetSplits:
             name: TextTargets(examples.texts, [list(map(int, labels)) for labels in examples.targets], examples.origins)
             for name, examples in parts.items()
         }
-    return TargetSplits(parts["train"], parts.get("validation"), parts.get("test"), read_unlabelled(recipe))
+    return Splits(parts["train"], parts.get("validation"), parts.get("test"), read_unlabelled(recipe))
 
 
 def _read_sets(source: Any, *, label_separator: str, **options: Any) -> TextTargets:
@@ -132,61 +128,34 @@ def _metrics(model: MultiLabelTextClassifier, targets: Any, probabilities: Any) 
     return metrics
 
 
-def _judge(
-    recipe: Recipe,
-    model: MultiLabelTextClassifier,
-    splits: TargetSplits,
-    run: Any,
-    timing: dict[str, float],
-    started: float,
-) -> Any:
-    """Test metrics, baseline, report and predictions of a model that was just trained."""
-    from tidegate.reporting.facts import LabelFacts
+def _test(trained: Trained) -> dict[str, Any]:
     from tidegate.reporting.label_metrics import worst_label_mistakes
 
-    output: Any = recipe.sections.output
-    notes = list(run.notes)
-    timing |= model.timing_
-    lengths = {name: values.tolist() for name, values in model.token_lengths.items()}
-    judged: dict[str, Any] = {}
-    if splits.test is not None:
-        test = splits.test
-        _log.info("testing on %s texts", f"{len(test):,}")
-        targets = _targets(model, test)
-        classes = model.classes_.tolist()
-        with timed(timing, "test"):
-            probabilities, counts = model.predict_counted(test.texts)
-            judged["test"] = _metrics(model, targets, probabilities)
-        lengths["test"] = counts.tolist()
-        judged["mistakes"] = worst_label_mistakes(
-            test.texts, targets, probabilities, classes, model.threshold_, test.origins
-        )
-        add_metrics(run.model, {"test": judged["test"]})
-        if output.baseline is not None:
-            from tidegate.reporting.compare import label_baseline
+    model, examples = trained.model, trained.test
+    targets, classes = _targets(model, examples), model.classes_.tolist()
+    with timed(trained.timing, "test"):
+        probabilities, counts = model.predict_counted(examples.texts)
+        test = _metrics(model, targets, probabilities)
+    mistakes = worst_label_mistakes(examples.texts, targets, probabilities, classes, model.threshold_, examples.origins)
+    return {"test": test, "mistakes": mistakes, "token_lengths": {"test": counts.tolist()}}
 
-            _log.info("training the TF-IDF baseline")
-            own = "words" if model.tokenizer == "bpe" else model.tokenizer
-            tokenizer: str = output.baseline.get("tokenizer") or own
-            train = (splits.train.texts, _targets(model, splits.train))
-            with timed(timing, "baseline"), noted_warnings(notes):
-                judged["baseline"] = label_baseline(train, (test.texts, targets), classes, tokenizer=tokenizer)
-    elif output.baseline is not None:
-        notes.append("there is no test part, so neither the model nor the baseline was tested")
-    notes += [*_decision_notes(model), *truncation_notes(model, lengths)]
-    timing["total"] = time.perf_counter() - started
-    facts = LabelFacts(
-        **run_facts(recipe, model, splits, run),
-        class_counts={
-            name: dict(Counter(label for labels in examples.targets for label in labels))
-            for name, examples in splits.parts().items()
-        },
-        token_lengths=lengths,
-        timing=timing,
-        notes=notes,
-        **judged,
-    )
-    return finished_run(run, facts, output, _predict(model, output.try_), started)
+
+def _baseline(trained: Trained, tokenizer: str) -> dict[str, Any]:
+    from tidegate.reporting.compare import label_baseline
+
+    model = trained.model
+    train, test = ((part.texts, _targets(model, part)) for part in (trained.splits.train, trained.test))
+    return label_baseline(train, test, model.classes_.tolist(), tokenizer=tokenizer)
+
+
+def _describe(model: MultiLabelTextClassifier, splits: Splits[TextTargets]) -> dict[str, Any]:
+    parts = splits.parts()
+    counts = {name: dict(Counter(label for labels in parts[name].targets for label in labels)) for name in parts}
+    return {"class_counts": counts}
+
+
+def _say(model: MultiLabelTextClassifier, lengths: dict[str, list[int]]) -> list[str]:
+    return [*_decision_notes(model), *truncation_notes(model, lengths)]
 
 
 def _decision_notes(model: MultiLabelTextClassifier) -> list[str]:

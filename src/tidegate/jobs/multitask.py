@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +11,16 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tidegate.config import TABLES_ONLY, TAGGED_ONLY, Recipe
+from tidegate.config import TABLES_ONLY, TAGGED_ONLY
 from tidegate.data.bundled import PREFIX, bundled_path
 from tidegate.data.sources import TextExamples, is_table, read_records
 from tidegate.data.targets import TargetExamples, align_targets, read_target_examples
 from tidegate.errors import DataError, nearest
-from tidegate.jobs.classification import finished_run, run_facts
-from tidegate.jobs.multitask_data import TaskSplits, check_first_targets, read_target_splits, target_notes
-from tidegate.jobs.run_steps import Task, add_metrics, check_idle, noted_warnings, timed, truncation_notes
+from tidegate.jobs.multitask_data import check_first_targets, read_target_splits, target_notes
+from tidegate.jobs.run_steps import check_idle, noted_warnings, timed, truncation_notes
+from tidegate.jobs.splits import Splits, fit_texts
+from tidegate.jobs.tasks import Task, Trained, estimator
+from tidegate.reporting.facts import MultiTaskFacts
 
 if TYPE_CHECKING:
     from tidegate.estimators.multi_task_text_model import MultiTaskTextModel
@@ -63,87 +64,67 @@ def multitask_task() -> Task:
     """How a recipe of several tasks is run."""
     return Task(
         unit="texts",
-        make=_make,
+        make=estimator("MultiTaskTextModel"),
         read=read_target_splits,
         notes=target_notes,
         fit=_fit,
-        judge=_judge,
+        facts=MultiTaskFacts,
+        test=_test,
+        baseline=_baselines,
+        describe=_describe,
+        say=_say,
         evaluate=_evaluate,
         predict=_predict,
         first_rows=check_first_targets,
     )
 
 
-def _make(**arguments: Any) -> MultiTaskTextModel:
-    from tidegate.estimators.multi_task_text_model import MultiTaskTextModel
-
-    return MultiTaskTextModel(**arguments)
-
-
-def _fit(model: MultiTaskTextModel, splits: TaskSplits, *, run_folder: Path, resume: bool, **options: Any) -> None:
-    held = splits.validation
-    validation = None if held is None else (held.texts, held.targets)
-    if splits.unlabelled is not None:
-        options["unlabelled"] = splits.unlabelled
+def _fit(
+    model: MultiTaskTextModel, splits: Splits[TargetExamples], *, run_folder: Path, resume: bool, **options: Any
+) -> None:
     if not resume:
         for folder in run_folder.glob("single-*"):
             shutil.rmtree(folder, ignore_errors=True)  # of the run that this one replaces
-    options |= {"run_folder": run_folder, "resume": resume}
-    model.fit(splits.train.texts, splits.train.targets, validation_data=validation, **options)
+    fit_texts(model, splits, run_folder=run_folder, resume=resume, **options)
 
 
-def _judge(
-    recipe: Recipe, model: MultiTaskTextModel, splits: TaskSplits, run: Any, timing: dict[str, float], started: float
-) -> Any:
-    """Test metrics, models of one task, baselines, report and predictions of a model that was just trained."""
-    from tidegate.reporting.facts import MultiTaskFacts
+def _test(trained: Trained) -> dict[str, Any]:
+    """The test metrics, beside those of models of one task where the recipe wants them."""
+    model, test, output = trained.model, trained.test, trained.recipe.sections.output
+    with timed(trained.timing, "test"):
+        outputs = model.predict_outputs(test.texts)
+        metrics = _metrics(model, test, outputs)
+        mistakes = {task: _worst(model, test, outputs, task) for task in metrics["tasks"]}
+    judged: dict[str, Any] = {
+        "test": metrics,
+        "mistakes": mistakes,
+        "token_lengths": {"test": model.encoder_.encode(test.texts).lengths.tolist()},
+    }
+    judged["answers"] = {
+        task: {"truth": own.targets[task], "predicted": outputs[task][_present(test, task)].tolist()}
+        for task, kind in _kinds(model).items()
+        if kind == "regression" and task in metrics["tasks"]
+        for own in [test.of_task(task)]
+    }
+    if getattr(output, "single_tasks", False):
+        with timed(trained.timing, "single tasks"), noted_warnings(trained.notes):
+            judged["single"] = _single_tasks(model, trained.splits, trained.folder)
+    return judged
 
-    output: Any = recipe.sections.output
-    notes = list(run.notes)
-    timing |= model.timing_
-    lengths = {name: values.tolist() for name, values in model.token_lengths.items()}
+
+def _describe(model: MultiTaskTextModel, splits: Splits[TargetExamples]) -> dict[str, Any]:
+    return {"kinds": _kinds(model), "class_counts": _class_counts(model, splits)}
+
+
+def _say(model: MultiTaskTextModel, lengths: dict[str, list[int]]) -> list[str]:
+    notes = truncation_notes(model, lengths)
     if model.task_weights == "uncertainty":
         weights = ", ".join(f"{task} {weight:.3g}" for task, weight in model.task_weights_.items())
-        notes.append(f"the weights that the tasks' losses were learned to have: {weights}")
-    judged: dict[str, Any] = {}
-    if splits.test is not None:
-        test = splits.test
-        _log.info("testing on %s texts", f"{len(test):,}")
-        lengths["test"] = model.encoder_.encode(test.texts).lengths.tolist()
-        with timed(timing, "test"):
-            outputs = model.predict_outputs(test.texts)
-            judged["test"] = _metrics(model, test, outputs)
-            judged["mistakes"] = {task: _worst(model, test, outputs, task) for task in judged["test"]["tasks"]}
-        judged["answers"] = {
-            task: {"truth": own.targets[task], "predicted": outputs[task][_present(test, task)].tolist()}
-            for task, kind in _kinds(model).items()
-            if kind == "regression" and task in judged["test"]["tasks"]
-            for own in [test.of_task(task)]
-        }
-        if output.single_tasks:
-            with timed(timing, "single tasks"), noted_warnings(notes):
-                judged["single"] = _single_tasks(model, splits, run.folder)
-        if output.baseline is not None:
-            with timed(timing, "baseline"), noted_warnings(notes):
-                judged["baseline"] = {"tasks": _baselines(model, splits, output.baseline)}
-        add_metrics(run.model, {name: judged[name] for name in ("test", "single") if name in judged})
-    elif output.baseline is not None or output.single_tasks:
-        notes.append("there is no test part, so neither the model nor what it is compared with was tested")
-    notes += truncation_notes(model, lengths)
-    timing["total"] = time.perf_counter() - started
-    facts = MultiTaskFacts(
-        **run_facts(recipe, model, splits, run),
-        kinds=_kinds(model),
-        class_counts=_class_counts(model, splits),
-        token_lengths=lengths,
-        timing=timing,
-        notes=notes,
-        **judged,
-    )
-    return finished_run(run, facts, output, _predict(model, output.try_), started)
+        notes.insert(0, f"the weights that the tasks' losses were learned to have: {weights}")
+    return notes
 
 
-def _single_tasks(model: MultiTaskTextModel, splits: TaskSplits, folder: Path) -> dict[str, Any]:
+def _single_tasks(model: MultiTaskTextModel, splits: Splits[TargetExamples], folder: Path) -> dict[str, Any]:
     """The test metrics of a model a task, of the same arguments and seed, by task.
 
     Their checkpoints are in ``single-1``, ``single-2`` ... of the run's folder; what is trained there already, of a run
@@ -162,7 +143,7 @@ def _single_tasks(model: MultiTaskTextModel, splits: TaskSplits, folder: Path) -
         parts = {name: examples.of_task(task) for name, examples in splits.parts().items()}
         _fit(
             alone,
-            TaskSplits(parts["train"], parts.get("validation"), None, splits.unlabelled),
+            Splits(parts["train"], parts.get("validation"), None, splits.unlabelled),
             run_folder=folder / f"single-{number}",
             resume=True,
         )
@@ -172,15 +153,14 @@ def _single_tasks(model: MultiTaskTextModel, splits: TaskSplits, folder: Path) -
     return found
 
 
-def _baselines(model: MultiTaskTextModel, splits: TaskSplits, options: Mapping[str, Any]) -> dict[str, Any]:
+def _baselines(trained: Trained, tokenizer: str) -> dict[str, Any]:
     """TF-IDF under a linear model, by task."""
     from tidegate.reporting.compare import ridge_baseline, tfidf_baseline
 
-    tokenizer = options.get("tokenizer") or ("words" if model.tokenizer == "bpe" else model.tokenizer)
     found: dict[str, Any] = {}
-    for task, kind in _kinds(model).items():
+    for task, kind in _kinds(trained.model).items():
         _log.info("training the TF-IDF baseline of the task %s", task)
-        train, test = splits.train.of_task(task), (splits.test or splits.train).of_task(task)
+        train, test = trained.splits.train.of_task(task), trained.test.of_task(task)
         if not len(test):
             continue
         if kind == "regression":
@@ -189,7 +169,7 @@ def _baselines(model: MultiTaskTextModel, splits: TaskSplits, options: Mapping[s
         else:
             labelled = [TextExamples(part.texts, part.targets[task], part.origins) for part in (train, test)]
             found[task] = tfidf_baseline(labelled[0], labelled[1], tokenizer=tokenizer)
-    return found
+    return {"tasks": found}
 
 
 def _metrics(model: MultiTaskTextModel, examples: TargetExamples, outputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,7 +208,7 @@ def _kinds(model: MultiTaskTextModel) -> dict[str, str]:
     return {task.name: task.kind for task in model.tasks_}
 
 
-def _class_counts(model: MultiTaskTextModel, splits: TaskSplits) -> dict[str, dict[str, int]]:
+def _class_counts(model: MultiTaskTextModel, splits: Splits[TargetExamples]) -> dict[str, dict[str, int]]:
     """Of each part the counts of labels, named with their task."""
     return {
         name: {

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from tidegate.config import READING, Recipe
 from tidegate.data.bundled import PREFIX, bundled_path
-from tidegate.data.sources import Label, duplicated_texts, read_records
+from tidegate.data.sources import Label, read_records
 from tidegate.data.targets import TargetExamples, align_targets, read_target_examples, whole_labels
 from tidegate.errors import DataError
+from tidegate.jobs.splits import Splits, repeated_note
 from tidegate.jobs.text_data import VALIDATION_NAMES, options_named, read_unlabelled
 
-__all__ = ["TaskSplits", "check_first_targets", "read_target_splits", "target_notes"]
+__all__ = ["check_first_targets", "read_target_splits", "target_notes"]
 
 _PARTS = ("train", "validation", "test")
 
 
-@dataclass(frozen=True)
-class TaskSplits:
-    """The parts of a data set of several tasks; labels of validation and test are those of the training data."""
-
-    train: TargetExamples
-    validation: TargetExamples | None
-    test: TargetExamples | None
-    unlabelled: list[str] | None = None
-
-    def parts(self) -> dict[str, TargetExamples]:
-        """Name -> examples, of the parts that are there."""
-        named = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: examples for name, examples in named.items() if examples is not None}
-
-
-def read_target_splits(recipe: Recipe) -> TaskSplits:
+def read_target_splits(recipe: Recipe) -> Splits[TargetExamples]:
     """The data of a recipe of several tasks.
 
     Raises:
@@ -61,7 +47,7 @@ def read_target_splits(recipe: Recipe) -> TaskSplits:
                 f"{train.counts()[task]:,} targets are {found[0]!r}. Check its column (data.columns)."
             )
     held, test = parts.get("validation"), parts.get("test")
-    return TaskSplits(
+    return Splits(
         replace(train, targets=targets),
         None if held is None else align_targets(held, classes),
         None if test is None else align_targets(test, classes),
@@ -69,7 +55,7 @@ def read_target_splits(recipe: Recipe) -> TaskSplits:
     )
 
 
-def target_notes(splits: TaskSplits) -> list[str]:
+def target_notes(splits: Splits[TargetExamples]) -> list[str]:
     """Statements on targets that are missing, and on texts that stand in two parts."""
     notes = []
     for name, examples in splits.parts().items():
@@ -77,11 +63,8 @@ def target_notes(splits: TaskSplits) -> list[str]:
         if any(count < len(examples) for count in counts.values()):
             listed = ", ".join(f"{count:,} of {task}" for task, count in counts.items())
             notes.append(f"of {len(examples):,} {name} texts there are targets {listed}")
-        if name != "train" and (twins := duplicated_texts(splits.train.texts, examples.texts)):
-            notes.append(
-                f"{len(twins):,} of {len(examples):,} {name} texts also stand in the training data (the first: "
-                f"{examples.origins[twins[0]]}); the result on them says nothing of new texts"
-            )
+        if name != "train":
+            notes += repeated_note(name, splits.train.texts, examples.texts, examples.origins)
     return notes
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +10,19 @@ from tidegate.data.bundled import PREFIX
 from tidegate.data.pairs import flatten, shown
 from tidegate.data.text_targets import TextTargets, load_rated_reviews, number_of, read_text_targets
 from tidegate.errors import DataError
-from tidegate.jobs.classification import finished_run, read_judged, run_facts
 from tidegate.jobs.pairs import pair_columns, rows_to_read
-from tidegate.jobs.run_steps import Task, add_metrics, noted_warnings, timed, truncation_notes
-from tidegate.jobs.text_data import check_first_rows, data_notes, read_parts, read_unlabelled
+from tidegate.jobs.run_steps import timed, truncation_notes
+from tidegate.jobs.splits import Splits
+from tidegate.jobs.tasks import Task, Trained, estimator
+from tidegate.jobs.text_data import check_first_rows, data_notes, read_judged, read_parts, read_unlabelled
+from tidegate.reporting.facts import NumberFacts
 
 if TYPE_CHECKING:
     from tidegate.estimators.text_regressor import TextRegressor
 
-__all__ = ["NumberPrediction", "TargetSplits", "fit_targets", "regression_task"]
+__all__ = ["NumberPrediction", "regression_task"]
 
 _RATED = "reviews_en"
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,48 +47,29 @@ class NumberPrediction:
         return f"{self.number:+.3f}  {shown(self.text)}"
 
 
-@dataclass(frozen=True)
-class TargetSplits:
-    """The parts of a data set of texts and targets."""
-
-    train: TextTargets
-    validation: TextTargets | None
-    test: TextTargets | None
-    unlabelled: list[str] | None = None
-
-    def parts(self) -> dict[str, TextTargets]:
-        """Name -> examples, of the parts that are there."""
-        named = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: examples for name, examples in named.items() if examples is not None}
-
-
 def regression_task() -> Task:
     """How a recipe of text regression is run."""
     return Task(
         unit="texts",
-        make=_make,
+        make=estimator("TextRegressor"),
         read=_read,
         notes=data_notes,
-        fit=fit_targets,
-        judge=_judge,
+        facts=NumberFacts,
+        test=_test,
+        baseline=_baseline,
+        say=truncation_notes,
         evaluate=_evaluate,
         predict=_predict,
         first_rows=check_first_rows,
     )
 
 
-def _make(**arguments: Any) -> TextRegressor:
-    from tidegate.estimators.text_regressor import TextRegressor
-
-    return TextRegressor(**arguments)
-
-
-def _read(recipe: Recipe) -> TargetSplits:
+def _read(recipe: Recipe) -> Splits[TextTargets]:
     if recipe.bundled is not None:
         parts = {part: _load_bundled(recipe.bundled, part) for part in ("train", "validation", "test")}
     else:
         parts = read_parts(recipe, _read_numbers)
-    return TargetSplits(parts["train"], parts.get("validation"), parts.get("test"), read_unlabelled(recipe))
+    return Splits(parts["train"], parts.get("validation"), parts.get("test"), read_unlabelled(recipe))
 
 
 def _read_numbers(source: Any, **options: Any) -> TextTargets:
@@ -103,54 +83,27 @@ def _load_bundled(name: str, part: str) -> TextTargets:
     return load_rated_reviews(part)
 
 
-def fit_targets(model: Any, splits: TargetSplits, **options: Any) -> None:
-    """Fit an estimator on the parts of a recipe's data."""
-    held = splits.validation
-    validation = None if held is None else (held.texts, held.targets)
-    if splits.unlabelled is not None:
-        options["unlabelled"] = splits.unlabelled
-    model.fit(splits.train.texts, splits.train.targets, validation_data=validation, **options)
-
-
-def _judge(
-    recipe: Recipe, model: TextRegressor, splits: TargetSplits, run: Any, timing: dict[str, float], started: float
-) -> Any:
-    """Test metrics, baseline, report and predictions of a regression that was just trained."""
-    from tidegate.reporting.facts import NumberFacts
+def _test(trained: Trained) -> dict[str, Any]:
     from tidegate.reporting.number_metrics import number_metrics, worst_errors
 
-    output: Any = recipe.sections.output
-    notes = list(run.notes)
-    timing |= model.timing_
-    lengths = {name: values.tolist() for name, values in model.token_lengths.items()}
-    judged: dict[str, Any] = {}
-    if splits.test is not None:
-        test = splits.test
-        _log.info("testing on %s texts", f"{len(test):,}")
-        lengths["test"] = model.encoder_.encode(flatten(test.texts)[0]).lengths.tolist()
-        with timed(timing, "test"):
-            predicted = model.predict(test.texts)
-            judged["test"] = number_metrics(test.targets, predicted)
-        judged["mistakes"] = worst_errors(test.texts, test.targets, predicted, test.origins)
-        judged |= {"truth": test.targets, "predicted": predicted.tolist()}
-        add_metrics(run.model, {"test": judged["test"]})
-        if output.baseline is not None:
-            from tidegate.reporting.compare import ridge_baseline
+    model, examples = trained.model, trained.test
+    with timed(trained.timing, "test"):
+        predicted = model.predict(examples.texts)
+        test = number_metrics(examples.targets, predicted)
+    return {
+        "test": test,
+        "mistakes": worst_errors(examples.texts, examples.targets, predicted, examples.origins),
+        "truth": examples.targets,
+        "predicted": predicted.tolist(),
+        "token_lengths": {"test": model.encoder_.encode(flatten(examples.texts)[0]).lengths.tolist()},
+    }
 
-            _log.info("training the TF-IDF baseline")
-            own = "words" if model.tokenizer == "bpe" else model.tokenizer
-            tokenizer: str = output.baseline.get("tokenizer") or own
-            train = (splits.train.texts, splits.train.targets)
-            with timed(timing, "baseline"), noted_warnings(notes):
-                judged["baseline"] = ridge_baseline(train, (test.texts, test.targets), tokenizer=tokenizer)
-    elif output.baseline is not None:
-        notes.append("there is no test part, so neither the model nor the baseline was tested")
-    notes += truncation_notes(model, lengths)
-    timing["total"] = time.perf_counter() - started
-    facts = NumberFacts(
-        **run_facts(recipe, model, splits, run), token_lengths=lengths, timing=timing, notes=notes, **judged
-    )
-    return finished_run(run, facts, output, _predict(model, output.try_), started)
+
+def _baseline(trained: Trained, tokenizer: str) -> dict[str, Any]:
+    from tidegate.reporting.compare import ridge_baseline
+
+    train, test = ((part.texts, part.targets) for part in (trained.splits.train, trained.test))
+    return ridge_baseline(train, test, tokenizer=tokenizer)
 
 
 def _evaluate(model: TextRegressor, data: str, columns: dict[str, Any], **reading: Any) -> dict[str, Any]:

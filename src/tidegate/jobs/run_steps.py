@@ -8,7 +8,7 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,35 +21,6 @@ _log = logging.getLogger(__name__)
 
 # Tasks whose estimators look for a learning rate.
 _FINDING = ("text-classification", "text-regression", "multi-label-text-classification", "multi-task-text")
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What differs between the runs of one task and another.
-
-    Attributes:
-        unit: What examples are called.
-        make: The estimator, by its arguments.
-        read: Recipe -> the parts of the data, with ``parts()``.
-        notes: The parts -> statements on them.
-        fit: ``fit(model, parts, run_folder=..., resume=...)``.
-        judge: ``judge(recipe, model, parts, run, timing, started)`` -> the finished ``Training``.
-        evaluate: ``evaluate(model, data, columns, **reading)`` -> metrics; ``columns`` are the text, label, split and
-            part that the user named, or None for each.
-        predict: ``predict(model, texts)`` -> one prediction a text, with ``as_json()``, ``as_line()`` and
-            ``as_example()``.
-        first_rows: Recipe -> what was read of each data file, which shows that it can be; without torch.
-    """
-
-    unit: str
-    make: Callable[..., Any]
-    read: Callable[[Recipe], Any]
-    notes: Callable[[Any], list[str]]
-    fit: Callable[..., None]
-    judge: Callable[..., Any]
-    evaluate: Callable[..., dict[str, Any]]
-    predict: Callable[[Any, list[str]], list[Any]]
-    first_rows: Callable[[Recipe], dict[str, str]]
 
 
 def check_idle(names: Iterable[str], where: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tidegate.config import Recipe, load_recipe
 from tidegate.errors import TidegateError, require
+from tidegate.jobs.judging import judge
 from tidegate.jobs.run_card import write_card
 from tidegate.jobs.run_folder import MODEL_FILE, RATE_FILE, RECIPE_FILE, prepare_run_folder, write_text
 from tidegate.jobs.run_steps import (
@@ -27,6 +28,7 @@ from tidegate.jobs.run_steps import (
     resumed_arguments,
     timed,
 )
+from tidegate.jobs.splits import targets_of
 from tidegate.jobs.tasks import task_of, task_of_kind
 
 _log = logging.getLogger(__name__)
@@ -158,8 +160,7 @@ def train(
         (folder / RATE_FILE).unlink(missing_ok=True)
     if find_rate or (folder / RATE_FILE).is_file():
         with timed(timing, "finding the rate"), noted_warnings(notes):
-            learned = splits.train.targets if hasattr(splits.train, "targets") else splits.train.labels
-            found = find_rate_for(one, splits.train.texts, learned, folder, notes)
+            found = find_rate_for(one, splits.train.texts, targets_of(splits.train), folder, notes)
     model: Any = one
     if members > 1:
         from tidegate.estimators.text_ensemble import TextEnsemble
@@ -203,7 +204,7 @@ def train(
     if interrupted:
         return result
     with finished_by_resuming(folder):
-        result = task.judge(recipe, model, splits, result, timing, started)
+        result = judge(task, recipe, model, splits, result, timing, started)
         if loggers:
             record_run(result, one, loggers)
         card = write_card(recipe, model, splits, task.unit, folder, model_file)

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tidegate.config import Recipe
 from tidegate.data.bundled import PREFIX
 from tidegate.data.tag_schemes import Span, convert_tags, recognise_scheme, spans_of, split_tag
 from tidegate.data.tagged import TaggedExamples, read_tagged
 from tidegate.errors import DataError, require
-from tidegate.jobs.run_folder import RECIPE_FILE, REPORT_FILE
-from tidegate.jobs.run_steps import Task, add_metrics, check_idle, timed
+from tidegate.jobs.run_steps import check_idle, timed
+from tidegate.jobs.splits import Splits
 from tidegate.jobs.tagging_data import (
-    TaggedSplits,
     check_first_sentences,
     read_bundled,
     read_tagged_splits,
     tagged_notes,
 )
+from tidegate.jobs.tasks import Task, Trained, estimator
+from tidegate.reporting.facts import TaggingFacts
 
 if TYPE_CHECKING:
     from tidegate.estimators.sequence_tagger import SequenceTagger
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["TaggedText", "evaluate_tagger", "marked_text", "tag_texts", "tagging_task"]
 
 _SHOWN = 60  # tokens of the longest sentence that a report looks into
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,9 @@ def tagging_task() -> Task:
         read=read_tagged_splits,
         notes=tagged_notes,
         fit=_fit,
-        judge=_judge,
+        facts=TaggingFacts,
+        test=_test,
+        describe=_describe,
         evaluate=evaluate_tagger,
         predict=tag_texts,
         first_rows=check_first_sentences,
@@ -89,13 +88,11 @@ def tagging_task() -> Task:
 
 
 def _make(**arguments: Any) -> SequenceTagger:
-    from tidegate.estimators.sequence_tagger import SequenceTagger
-
     require("seqeval", "metrics")  # rather now than after the training
-    return SequenceTagger(**arguments)
+    return estimator("SequenceTagger")(**arguments)
 
 
-def _fit(model: SequenceTagger, splits: TaggedSplits, **options: Any) -> None:
+def _fit(model: SequenceTagger, splits: Splits[TaggedExamples], **options: Any) -> None:
     train, held, intents = splits.train, splits.validation, splits.train.intents
     if held is not None and intents is not None and held.intents is None:
         raise DataError("the training sentences have intents and the validation sentences have none")
@@ -105,60 +102,28 @@ def _fit(model: SequenceTagger, splits: TaggedSplits, **options: Any) -> None:
     model.fit(train.sentences, train.tags, validation_data=validation, intents=intents, **options)
 
 
-def _judge(
-    recipe: Recipe, model: SequenceTagger, splits: TaggedSplits, run: Any, timing: dict[str, float], started: float
-) -> Any:
-    """Test metrics, report and predictions of a tagger that was just trained."""
-    from tidegate.environment import describe_environment
-    from tidegate.reporting.facts import TaggingFacts
-    from tidegate.reporting.report import write_metrics, write_report
+def _test(trained: Trained) -> dict[str, Any]:
     from tidegate.reporting.tagging import tagging_mistakes
-    from tidegate.schema.located_yaml import parse_document
 
-    output: Any = recipe.sections.output
-    notes = list(run.notes)
-    timing |= model.timing_
-    test, mistakes = None, []
-    if splits.test is not None:
-        examples = splits.test
-        _log.info("testing on %s sentences", f"{len(examples):,}")
-        with timed(timing, "test"):
-            test = _metrics(model, examples)
-        spans = model.predict_spans(examples.sentences)
-        found = [[(Span(span.start, span.end, span.type), span.confidence) for span in row] for row in spans]
-        mistakes = tagging_mistakes(
-            examples.sentences, _in_scheme(model, examples), found, model.tag_scheme_, examples.origins
-        )
-        add_metrics(run.model, {"test": test})
-    timing["total"] = time.perf_counter() - started
-    facts = TaggingFacts(
-        title=output.title or recipe.name,
-        recipe=parse_document((run.folder / RECIPE_FILE).read_text(encoding="utf-8"), RECIPE_FILE).value,
-        counts={name: len(examples) for name, examples in splits.parts().items()},
-        class_counts={name: _type_counts(model, examples) for name, examples in splits.parts().items()},
-        token_lengths={name: list(map(len, examples.sentences)) for name, examples in splits.parts().items()},
-        history=model.history_,
-        best_epoch=model.best_epoch_,
-        test=test,
-        mistakes=mistakes,
-        timing=timing,
-        environment=describe_environment().summary(),
-        notes=notes,
-        transitions=_transitions(model),
-        inspection=model.inspect(next((item.tokens for item in mistakes if len(item.tokens) <= _SHOWN), ())),
+    model, examples = trained.model, trained.test
+    with timed(trained.timing, "test"):
+        test = _metrics(model, examples)
+    spans = model.predict_spans(examples.sentences)
+    found = [[(Span(span.start, span.end, span.type), span.confidence) for span in row] for row in spans]
+    mistakes = tagging_mistakes(
+        examples.sentences, _in_scheme(model, examples), found, model.tag_scheme_, examples.origins
     )
-    report = write_report(run.folder, facts) if output.report else None
-    if report is None:
-        (run.folder / REPORT_FILE).unlink(missing_ok=True)  # of a run that was resumed, and is of other facts
-        write_metrics(run.folder, facts)
-    return dataclasses.replace(
-        run,
-        report=report,
-        test=test,
-        predictions=tag_texts(model, output.try_),
-        notes=notes,
-        seconds=time.perf_counter() - started,
-    )
+    looked_into = next((item.tokens for item in mistakes if len(item.tokens) <= _SHOWN), ())
+    return {"test": test, "mistakes": mistakes, "inspection": model.inspect(looked_into)}
+
+
+def _describe(model: SequenceTagger, splits: Splits[TaggedExamples]) -> dict[str, Any]:
+    parts = splits.parts()
+    return {
+        "class_counts": {name: _type_counts(model, examples) for name, examples in parts.items()},
+        "token_lengths": {name: list(map(len, examples.sentences)) for name, examples in parts.items()},
+        "transitions": _transitions(model),
+    }
 
 
 def evaluate_tagger(model: SequenceTagger, data: str, columns: dict[str, str | None], **reading: Any) -> dict[str, Any]:

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from tidegate.config import Recipe
 from tidegate.data.bundled import PREFIX, tagged_path
-from tidegate.data.sources import duplicated_texts
 from tidegate.data.tag_schemes import illegal_places, recognise_scheme
 from tidegate.data.tagged import TaggedExamples, read_tagged
 from tidegate.errors import DataError
+from tidegate.jobs.splits import Splits, repeated_note
 from tidegate.schema.tagging import TAGGED_READING
 
-__all__ = ["TaggedSplits", "check_first_sentences", "read_bundled", "read_tagged_splits", "tagged_notes"]
+__all__ = ["check_first_sentences", "read_bundled", "read_tagged_splits", "tagged_notes"]
 
 _TEST_SHARE = 0.1
 _BUNDLED_FORMATS = {"people_daily": "word/tag"}
 
 
-@dataclass(frozen=True)
-class TaggedSplits:
-    """The parts of a data set of tagged sentences."""
-
-    train: TaggedExamples
-    validation: TaggedExamples | None
-    test: TaggedExamples | None
-
-    def parts(self) -> dict[str, TaggedExamples]:
-        """Name -> examples, of the parts that are there."""
-        named = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: examples for name, examples in named.items() if examples is not None}
-
-
-def read_tagged_splits(recipe: Recipe) -> TaggedSplits:
+def read_tagged_splits(recipe: Recipe) -> Splits[TaggedExamples]:
     """The data of a tagging recipe.
 
     Raises:
@@ -71,7 +57,7 @@ def read_tagged_splits(recipe: Recipe) -> TaggedSplits:
         found = {part: None if one is None else replace(one, intents=None) for part, one in found.items()}
     train = found["train"]
     assert train is not None  # a recipe without one is not valid
-    return TaggedSplits(train, found.get("validation"), found.get("test"))
+    return Splits(train, found.get("validation"), found.get("test"))
 
 
 def read_bundled(name: str, part: str, unit: str | None = None) -> TaggedExamples:
@@ -84,7 +70,7 @@ def read_bundled(name: str, part: str, unit: str | None = None) -> TaggedExample
     return read_tagged(path, format=_BUNDLED_FORMATS[name.removeprefix(PREFIX)], unit=unit)
 
 
-def tagged_notes(splits: TaggedSplits) -> list[str]:
+def tagged_notes(splits: Splits[TaggedExamples]) -> list[str]:
     """Statements on tags that break their scheme, on sentences in two parts, and on tags that training has not."""
     notes = []
     scheme = recognise_scheme(splits.train.tags or ())
@@ -101,11 +87,8 @@ def tagged_notes(splits: TaggedSplits) -> list[str]:
     for name, examples in splits.parts().items():
         if name == "train":
             continue
-        if twins := duplicated_texts(train, [" ".join(tokens) for tokens in examples.sentences]):
-            notes.append(
-                f"{len(twins):,} of {len(examples):,} {name} sentences also stand in the training data (the first: "
-                f"{examples.origins[twins[0]]}); the result on them says nothing of new sentences"
-            )
+        own = [" ".join(tokens) for tokens in examples.sentences]
+        notes += repeated_note(name, train, own, examples.origins, "sentences")
         rows = [row for row, tags in enumerate(examples.tags or ()) if not known.issuperset(tags)]
         if rows:
             unseen = sorted({tag for row in rows for tag in (examples.tags or [])[row]} - known)

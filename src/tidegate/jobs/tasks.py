@@ -3,11 +3,87 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from tidegate.config import Recipe
 from tidegate.errors import BundleError
-from tidegate.jobs.run_steps import Task
+from tidegate.jobs.splits import Splits, fit_texts
 
-__all__ = ["task_of", "task_of_kind"]
+__all__ = ["Task", "Trained", "estimator", "task_of", "task_of_kind"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model that was just trained, as its test and its baseline see it.
+
+    Attributes:
+        recipe, model, splits: What was trained, and on what.
+        test: The test part.
+        folder: The run's.
+        timing: Seconds of each step, to which they add.
+        notes: Statements for the user, to which they add.
+    """
+
+    recipe: Recipe
+    model: Any
+    splits: Splits[Any]
+    test: Any
+    folder: Path
+    timing: dict[str, float]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What differs between the runs of one task and another.
+
+    Attributes:
+        unit: What examples are called.
+        make: The estimator, by its arguments.
+        read: Recipe -> the parts of the data.
+        notes: The parts -> statements on them.
+        facts: The class of what the report is told, a ``RunFacts``.
+        test: ``Trained`` -> of the facts those that concern the test part: ``test``, the metrics, and others; in
+            ``token_lengths`` the lengths of its texts.
+        evaluate: ``evaluate(model, data, columns, **reading)`` -> metrics; ``columns`` are the text, label, split and
+            part that the user named, or None for each.
+        predict: ``predict(model, texts)`` -> one prediction a text, with ``as_json()``, ``as_line()`` and
+            ``as_example()``.
+        first_rows: Recipe -> what was read of each data file, which shows that it can be; without torch.
+        baseline: ``baseline(trained, tokenizer)`` -> the metrics of a simple model on the test part, if there is one.
+        describe: ``describe(model, splits)`` -> the facts that concern all parts, as ``class_counts``.
+        say: ``say(model, token_lengths)`` -> statements on what was trained.
+        fit: ``fit(model, parts, run_folder=..., resume=...)``.
+    """
+
+    unit: str
+    make: Callable[..., Any]
+    read: Callable[[Recipe], Splits[Any]]
+    notes: Callable[[Any], list[str]]
+    facts: Callable[..., Any]
+    test: Callable[[Trained], dict[str, Any]]
+    evaluate: Callable[..., dict[str, Any]]
+    predict: Callable[[Any, list[str]], list[Any]]
+    first_rows: Callable[[Recipe], dict[str, str]]
+    baseline: Callable[[Trained, str], dict[str, Any]] | None = None
+    describe: Callable[[Any, Any], dict[str, Any]] = lambda model, splits: {}
+    say: Callable[[Any, dict[str, list[int]]], Sequence[str]] = lambda model, lengths: ()
+    fit: Callable[..., None] = fit_texts
+
+
+def estimator(name: str) -> Callable[..., Any]:
+    """What makes the public estimator of a name, which is imported only then."""
+
+    def make(**arguments: Any) -> Any:
+        import tidegate
+
+        return getattr(tidegate, name)(**arguments)
+
+    return make
+
 
 # Task of a recipe -> the module and the function that describe it.
 _TASKS = {

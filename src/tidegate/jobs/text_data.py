@@ -6,21 +6,23 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from tidegate.config import READING, Recipe
+from tidegate.config import READING, TABLES_ONLY, TAGGED_ONLY, Recipe
 from tidegate.data.bundled import PREFIX, bundled_path, load_reviews
 from tidegate.data.pairs import texts_of
 from tidegate.data.sources import (
     TextExamples,
     align_labels,
     columns_of,
-    duplicated_texts,
+    is_table,
     read_records,
     read_text_examples,
 )
 from tidegate.errors import DataError
+from tidegate.jobs.run_steps import check_idle
+from tidegate.jobs.splits import Splits, repeated_note
 
 Label = str | int
 
@@ -28,22 +30,7 @@ _OPTION = re.compile(rf"\b({'|'.join(READING)})=")
 VALIDATION_NAMES = ("validation", "valid", "dev")
 
 
-@dataclass(frozen=True)
-class Splits:
-    """The parts of a data set; labels of validation and test are those of the training data."""
-
-    train: TextExamples
-    validation: TextExamples | None
-    test: TextExamples | None
-    unlabelled: list[str] | None = None
-
-    def parts(self) -> dict[str, TextExamples]:
-        """Name -> examples, of the parts that are there."""
-        named = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: examples for name, examples in named.items() if examples is not None}
-
-
-def read_splits(recipe: Recipe) -> Splits:
+def read_splits(recipe: Recipe) -> Splits[TextExamples]:
     """The data of a recipe, with labels that agree between its parts.
 
     Raises:
@@ -149,15 +136,42 @@ def data_notes(splits: Any) -> list[str]:
     """Statements on texts that stand in two parts, and on empty ones."""
     notes = []
     for name, examples in splits.parts().items():
-        if name != "train" and (twins := duplicated_texts(splits.train.texts, examples.texts)):
-            notes.append(
-                f"{len(twins):,} of {len(examples):,} {name} texts also stand in the training data (the first: "
-                f"{examples.origins[twins[0]]}); the result on them says nothing of new texts"
-            )
+        if name != "train":
+            notes += repeated_note(name, splits.train.texts, examples.texts, examples.origins)
         found = zip(examples.texts, examples.origins, strict=True)
         if empty := [origin for text, origin in found if not all(map(str.strip, texts_of(text)))]:
             notes.append(f"{len(empty):,} of {len(examples):,} {name} texts are empty (the first: {empty[0]})")
     return notes
+
+
+def read_judged(
+    data: str,
+    columns: dict[str, Any],
+    read: Callable[..., Any],
+    bundled: Callable[[str, str], Any],
+    **reading: Any,
+) -> Any:
+    """What `evaluate` judges a model on.
+
+    Args:
+        data, columns, reading: As of `tidegate.jobs.classification.read_labelled`.
+        read: ``read(path, text=..., label=..., split=..., split_value=..., **reading)``.
+        bundled: From the name of bundled data and a part to the same.
+
+    Raises:
+        DataError: They cannot be read, or something of it has no effect on them.
+    """
+    check_idle([name for name in reading if name in TAGGED_ONLY], "texts with labels")
+    named = {name: value for name, value in columns.items() if value is not None}
+    part = named.pop("part", None)
+    if data.startswith(PREFIX):
+        check_idle([*named, *reading], "bundled data")
+        return bundled(data, part or "test")
+    if not is_table(Path(data)):
+        check_idle([name for name in reading if name in TABLES_ONLY], f"{data}, which is no CSV or TSV file")
+    split = named.pop("split", "split")
+    parts = {} if part is None else {"split": split, "split_value": part}
+    return read(data, **named, **parts, **reading)
 
 
 def check_first_rows(recipe: Recipe) -> dict[str, str]:

@@ -17,7 +17,8 @@ from tidegate.config import Recipe, load_recipe
 from tidegate.data.seeds import derive_seed
 from tidegate.errors import RecipeError, TidegateError, require
 from tidegate.jobs.run_folder import write_text
-from tidegate.jobs.text_data import Splits, read_splits
+from tidegate.jobs.splits import Splits
+from tidegate.jobs.text_data import read_splits
 from tidegate.jobs.tuning_space import Choice, Range, Space, override, parse_space
 
 __all__ = ["Trial", "Tuning", "tune"]
@@ -182,7 +183,9 @@ def tune(
 class _Objective:
     """A trial: the recipe with the values drawn, trained on the splits."""
 
-    def __init__(self, load: Callable[..., Recipe], space: Space, splits: Splits, monitor: str, sign: float) -> None:
+    def __init__(
+        self, load: Callable[..., Recipe], space: Space, splits: Splits[Any], monitor: str, sign: float
+    ) -> None:
         self.load, self.space, self.splits, self.monitor, self.sign = load, space, splits, monitor, sign
 
     def __call__(self, trial: Any) -> float:
@@ -249,7 +252,7 @@ def _monitor(recipe: Recipe) -> tuple[str, float]:
     return monitor, sign_of(monitor)
 
 
-def _digest(splits: Splits) -> str:
+def _digest(splits: Splits[Any]) -> str:
     digest = hashlib.sha256()
     for part in splits.parts().values():
         for text, label in zip(part.texts, part.labels or [], strict=True):
