@@ -110,15 +110,18 @@ def test_words_with_blanks_as_those_of_glove_840b(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a 1 2\nb 3\n", r":2: expected a word and 2 numbers, found 1 numbers: b'b 3"),
+        ("a 1 2\nb 3\n", r":2: expected a word and 2 numbers, found 1 numbers: 'b 3'"),
         ("a 1 2\nb 3 4\nc 5 6 7\n", r":3: expected a word and 2 numbers, found 3 numbers"),
         ("2 2\na 1 2\nb 3 4 5\n", r":3: expected a word and 2 numbers"),
-        ("a 1 2\n\nb 3 4\n", r":2: expected a word and 2 numbers, found 0 numbers"),
-        ("a 1 2\nb 3 x\n", r":2: expected finite numbers after the word, found b'x'"),
-        ("a 1 2\nb 3 4\nc nan 1\n", r":3: expected finite numbers after the word, found b'nan'"),
+        ("a 1 2\n\nb 3 4\n", r":2: expected a word and 2 numbers, found an empty line; remove it"),
+        ("电影 1 2\n国王 3\n", r":2: expected a word and 2 numbers, found 1 numbers: '国王 3'"),
+        ("\n\n", r":1: expected a word and its numbers, found an empty line"),
+        ("a 1 2\nb\0c 3 4\n", r":2: found a NUL byte, which no text file holds"),
+        ("a 1 2\nb 3 x\n", r":2: expected finite numbers after the word, found 'x'"),
+        ("a 1 2\nb 3 4\nc nan 1\n", r":3: expected finite numbers after the word, found 'nan'"),
         ("3 2\na 1 2\nb 3 4\n", r"promises 3 words, found 2: the file is cut short"),
         ("1 2\na 1 2\nb 3 4\n", r"promises 1 words, found 2"),
-        ("word\n", r":1: expected a word and its numbers, found b'word'"),
+        ("word\n", r":1: expected a word and its numbers, found 'word'"),
         ("", "found an empty file"),
     ],
 )
@@ -129,11 +132,21 @@ def test_broken_text_names_the_line(text: str, message: str, tmp_path: Path) -> 
         read_vectors(path)
 
 
+def test_what_is_no_text_says_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "v.txt"
+    path.write_bytes("a 1 2\nb 3 4\n".encode("utf-16"))
+    with pytest.raises(DataError, match=r"found UTF-16; save the file as UTF-8"):
+        read_vectors(path)
+    path.write_bytes(gzip.compress(b"a 1 2\nb 3 4\n"))
+    with pytest.raises(DataError, match=r"it is gzip data: give the file a name that ends in \.gz"):
+        read_vectors(path)
+
+
 def test_the_line_is_right_after_many(tmp_path: Path) -> None:
     lines = [f"w{number} {number} 1" for number in range(10_000)]
     lines[9_000] = "w9000 1 1,5"
     (tmp_path / "v.txt").write_text("\n".join(lines), encoding="utf-8")
-    with pytest.raises(DataError, match=r"v\.txt:9001: expected finite numbers after the word, found b'1,5'"):
+    with pytest.raises(DataError, match=r"v\.txt:9001: expected finite numbers after the word, found '1,5'"):
         read_vectors(tmp_path / "v.txt")
     assert len(read_vectors(tmp_path / "v.txt", only=["w3", "w9999"])) == 2
 

@@ -37,6 +37,11 @@ def plain_suffix(path: Path) -> str:
     return Path(name).suffix
 
 
+def signature_hint(head: bytes) -> str | None:
+    """What a file that begins with some bytes is, and what to do, where they are those of another kind than text."""
+    return next((hint for signature, hint in _SIGNATURES.items() if head.startswith(signature)), None)
+
+
 def existing(path: Path) -> Path:
     """The path itself when something is there.
 
@@ -162,14 +167,9 @@ def _describe_bad_bytes(path: Path, encoding: str) -> str:
                 break
         else:
             found = "a character that is cut off at the end of the file"
-    hints = [hint for signature, hint in _SIGNATURES.items() if head.startswith(signature)]
-    advice = (
-        hints[0]
-        if hints
-        else (
-            "save the file as UTF-8, or pass its encoding (encoding='gb18030', 'latin-1', 'cp1252', ...), or "
-            "errors='replace' to put \ufffd in place of such bytes"
-        )
+    advice = signature_hint(head) or (
+        "save the file as UTF-8, or pass its encoding (encoding='gb18030', 'latin-1', 'cp1252', ...), or "
+        "errors='replace' to put \ufffd in place of such bytes"
     )
     return f"{path}:{lines}: expected {encoding.removesuffix('-sig').upper()} text, found {found}; {advice}"
 

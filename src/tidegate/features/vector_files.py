@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import logging
 import mmap
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.data.files import COMPRESSIONS, open_bytes, open_text, plain_suffix
+from tidegate.data.files import COMPRESSIONS, open_bytes, open_text, plain_suffix, signature_hint
 from tidegate.errors import DataError, nearest, require
 from tidegate.features.vectors import Subwords, WordVectors
 
@@ -94,6 +95,7 @@ def write_vectors(path: str | os.PathLike[str], vectors: WordVectors, form: str 
 
 
 def _read_text(path: Path, data: mmap.mmap | bytes, only: Collection[str] | None) -> WordVectors:
+    _check_is_text(path, data)
     lines = _lines(data)
     first = next(lines).split()
     promised: int | None = None
@@ -105,7 +107,8 @@ def _read_text(path: Path, data: mmap.mmap | bytes, only: Collection[str] | None
         while size > 1 and not _is_number(first[len(first) - size]):
             size -= 1
     if size < 1:
-        raise DataError(f"{path}:1: expected a word and its numbers, found {b' '.join(first)[:60]!r}")
+        found = _shown(b" ".join(first)) if first else "an empty line"
+        raise DataError(f"{path}:1: expected a word and its numbers, found {found}")
     rows = _Rows(path, size, only)
     number = start - 1
     for number, line in enumerate(lines, start):
@@ -121,6 +124,26 @@ def _read_text(path: Path, data: mmap.mmap | bytes, only: Collection[str] | None
     return rows.finish()
 
 
+def _check_is_text(path: Path, data: mmap.mmap | bytes) -> None:
+    """Refuse what is compressed without saying so, UTF-16, or has NUL bytes, before its bytes are taken for words."""
+    what = f"{path}: expected lines of a word and its numbers in UTF-8"
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise DataError(f"{what}, found UTF-16; save the file as UTF-8")
+    if hint := signature_hint(data[:8]):
+        raise DataError(f"{what}; {hint}")
+    if (place := data.find(b"\0")) >= 0:
+        line = data[:place].count(b"\n") + 1
+        raise DataError(
+            f"{path}:{line}: found a NUL byte, which no text file holds; give word2vec's binary form the ending .bin, "
+            "save UTF-16 as UTF-8, or copy or download the file again"
+        )
+
+
+def _shown(line: bytes) -> str:
+    """The beginning of a line as a message shows it."""
+    return repr(line.decode("utf-8", "replace").strip()[:60])
+
+
 def _split_odd_line(path: Path, number: int, line: bytes, size: int) -> tuple[bytes, bytes]:
     """Word and numbers of a line with more blanks than numbers: a word that has blanks, or numbers too many."""
     fields = line.split()
@@ -128,8 +151,9 @@ def _split_odd_line(path: Path, number: int, line: bytes, size: int) -> tuple[by
     if not extra and len(fields) == size + 1:
         return fields[0], b" ".join(fields[1:])
     if len(fields) <= size or any(_is_number(field) for field in extra):
-        found = sum(_is_number(field) for field in fields[1:])
-        raise DataError(f"{path}:{number}: expected a word and {size} numbers, found {found} numbers: {line[:60]!r}")
+        count = sum(_is_number(field) for field in fields[1:])
+        found = f"{count} numbers: {_shown(line)}" if fields else "an empty line; remove it"
+        raise DataError(f"{path}:{number}: expected a word and {size} numbers, found {found}")
     return b" ".join(fields[:-size]), b" ".join(fields[-size:])
 
 
@@ -184,7 +208,9 @@ class _Rows:
         for number, numbers in zip(list(self.places.values())[done:], self.pending, strict=True):
             for field in numbers.split():
                 if not _is_number(field) or not np.isfinite(float(field)) or abs(float(field)) > 3.4e38:
-                    raise DataError(f"{self.path}:{number}: expected finite numbers after the word, found {field!r}")
+                    raise DataError(
+                        f"{self.path}:{number}: expected finite numbers after the word, found {_shown(field)}"
+                    )
         raise DataError(f"{self.path}: the numbers cannot be read")
 
     def finish(self) -> WordVectors:
