@@ -8,21 +8,24 @@ from typing import Annotated
 import typer
 
 from tidegate.commands import terminal
-from tidegate.commands.session import AsJson, Debug, Quiet, Verbose, session
-
-app = typer.Typer(
-    help="Language models, whose states are features: train one on texts, judge it.",
-    epilog="Example: tidegate language train texts.txt --out english.tg",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+from tidegate.commands.session import (
+    AsJson,
+    Debug,
+    KeepCase,
+    LeastCount,
+    Quiet,
+    Seed,
+    TextField,
+    TextFile,
+    Verbose,
+    command_group,
+    session,
 )
 
-TextFile = Annotated[
-    Path,
-    typer.Argument(metavar="TEXT", help="A text a line, or CSV, TSV, JSON Lines; .gz and .xz too.", show_default=False),
-]
-Column = Annotated[str, typer.Option(help="Field of the texts, in a table.")]
+app = command_group(
+    "Language models, whose states are features: train one on texts, judge it.",
+    "tidegate language train texts.txt --out english.tg",
+)
 
 
 @app.command("train", epilog="Example: tidegate language train texts.txt --out english.tg --layers 2")
@@ -30,9 +33,9 @@ def train_command(
     text_file: TextFile,
     out: Annotated[Path, typer.Option(help="The model's file, NAME.tg.", show_default=False)],
     tokenizer: Annotated[str, typer.Option(help="words, characters, bpe or jieba.")] = "words",
-    keep_case: Annotated[bool, typer.Option("--keep-case", help="Upper and lower case are different.")] = False,
+    keep_case: KeepCase = False,
     vocabulary: Annotated[int, typer.Option(min=2, help="Most tokens that have a vector.")] = 30000,
-    min_count: Annotated[int, typer.Option(min=1, help="Occurrences that earn a token its vector.")] = 2,
+    min_count: LeastCount = 2,
     cell: Annotated[str, typer.Option(help="gru, lstm or rnn.")] = "gru",
     size: Annotated[int, typer.Option(min=1, help="Units of a layer and direction, and features of a vector.")] = 256,
     layers: Annotated[int, typer.Option(min=1, help="Layers of each direction.")] = 1,
@@ -42,8 +45,8 @@ def train_command(
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the texts at most.")] = 5,
     batch_size: Annotated[int, typer.Option(min=1, help="Pieces of a step.")] = 32,
     max_tokens: Annotated[int, typer.Option(min=2, help="Tokens of a piece.")] = 128,
-    text: Column = "text",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all that is drawn.")] = 0,
+    text: TextField = "text",
+    seed: Seed = 0,
     as_json: AsJson = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -73,15 +76,13 @@ def train_command(
             random_state=seed,
             verbose=False if quiet else None,
         )
-        if as_json:
-            terminal.print_json(trained)
-            return
         held = trained["validation_perplexity"]
         said = "" if held is None else f", perplexity {held:.1f} on texts that it has not seen"
-        terminal.print_line(
-            terminal.make_console(),
+        terminal.print_result(
+            trained,
             f"{out}: {trained['tokens']:,} tokens known, epoch {trained['best_epoch']} kept{said}\n"
             f"Use it: tidegate train sentiment_en --set model.language_model={out.resolve()}",
+            as_json,
         )
 
 
@@ -89,7 +90,7 @@ def train_command(
 def evaluate_command(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A language model's file.", show_default=False)],
     text_file: TextFile,
-    text: Column = "text",
+    text: TextField = "text",
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -98,7 +99,4 @@ def evaluate_command(
         from tidegate.jobs import language
 
         found = language.evaluate(model, text_file, text=text)
-        if as_json:
-            terminal.print_json({"perplexity": found})
-            return
-        terminal.print_line(terminal.make_console(), f"perplexity {found:.2f}")
+        terminal.print_result({"perplexity": found}, f"perplexity {found:.2f}", as_json)

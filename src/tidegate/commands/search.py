@@ -9,24 +9,31 @@ from typing import Annotated
 import typer
 
 from tidegate.commands import terminal
-from tidegate.commands.session import AsJson, Debug, Quiet, Verbose, session
+from tidegate.commands.session import AsJson, Debug, Quiet, Verbose, WordTokenizer, command_group, session
 
-app = typer.Typer(
-    help="Full-text search by BM25: index documents, query the index, judge it.",
-    epilog="Example: tidegate search build documents.jsonl --out documents.index",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+app = command_group(
+    "Full-text search by BM25: index documents, query the index, judge it.",
+    "tidegate search build documents.jsonl --out documents.index",
 )
 
 IndexFolder = Annotated[
     Path, typer.Argument(metavar="INDEX", help="A folder that 'search build' wrote.", show_default=False)
 ]
-
 RankerFile = Annotated[
     Path | None,
     typer.Option(metavar="MODEL", help="A .tg file of 'search train': the best are read again.", show_default=False),
 ]
+QueryFile = Annotated[
+    Path, typer.Argument(metavar="QUERIES", help="JSON Lines, CSV, TSV, .txt or SMART.", show_default=False)
+]
+JudgmentFile = Annotated[
+    Path, typer.Argument(metavar="JUDGMENTS", help="Query, document and grade a line.", show_default=False)
+]
+QueryField = Annotated[str, typer.Option("--text", help="Field of the queries' texts.")]
+ByPlace = Annotated[
+    bool, typer.Option("--by-place", help="The judgments call queries by their place in the file (Cranfield).")
+]
+LeastGrade = Annotated[int, typer.Option("--least", help="The smallest grade of an answer.")]
 CandidateCount = Annotated[int, typer.Option(min=1, help="How many of BM25's best the ranker reads.")]
 
 
@@ -45,7 +52,7 @@ def build_command(
     k1: Annotated[float, typer.Option(help="How soon repetitions of a term stop to count.")] = 1.2,
     b: Annotated[float, typer.Option(help="How much long documents lose, 0 to 1.")] = 0.75,
     delta: Annotated[float, typer.Option(help="What bm25+ and bm25l add.")] = 0.5,
-    tokenizer: Annotated[str, typer.Option(help="words, characters or jieba.")] = "words",
+    tokenizer: WordTokenizer = "words",
     stop_words: Annotated[
         str | None, typer.Option(help="english, chinese, ..., or a file with a word a line.", show_default=False)
     ] = None,
@@ -70,13 +77,11 @@ def build_command(
             delta=delta,
             tokenizer=tokenizer,
         )
-        if as_json:
-            terminal.print_json({"index": str(out), "documents": index.num_documents, "terms": index.num_terms})
-            return
-        terminal.print_line(
-            terminal.make_console(),
+        terminal.print_result(
+            {"index": str(out), "documents": index.num_documents, "terms": index.num_terms},
             f"{out}: {index.num_documents:,} documents, {index.num_terms:,} terms\n"
             f'Search it: tidegate search query {out} "..."',
+            as_json,
         )
 
 
@@ -111,20 +116,14 @@ def query_command(
 @app.command("evaluate", epilog="Example: tidegate search evaluate papers.index queries.jsonl qrels.tsv")
 def evaluate_command(
     index: IndexFolder,
-    queries: Annotated[
-        Path, typer.Argument(metavar="QUERIES", help="JSON Lines, CSV, TSV, .txt or SMART.", show_default=False)
-    ],
-    judgments: Annotated[
-        Path, typer.Argument(metavar="JUDGMENTS", help="Query, document and grade a line.", show_default=False)
-    ],
-    by_place: Annotated[
-        bool, typer.Option("--by-place", help="The judgments call queries by their place in the file (Cranfield).")
-    ] = False,
-    least: Annotated[int, typer.Option(help="The smallest grade of an answer.")] = 1,
+    queries: QueryFile,
+    judgments: JudgmentFile,
+    by_place: ByPlace = False,
+    least: LeastGrade = 1,
     depth: Annotated[
         int | None, typer.Option(min=1, help="Documents ranked for a query; by default all.", show_default=False)
     ] = None,
-    text: Annotated[str, typer.Option(help="Field of the queries' texts.")] = "text",
+    text: QueryField = "text",
     ranker: RankerFile = None,
     candidates: CandidateCount = 100,
     as_json: AsJson = False,
@@ -159,27 +158,21 @@ def evaluate_command(
 )
 def train_command(
     index: IndexFolder,
-    queries: Annotated[
-        Path, typer.Argument(metavar="QUERIES", help="JSON Lines, CSV, TSV, .txt or SMART.", show_default=False)
-    ],
-    judgments: Annotated[
-        Path, typer.Argument(metavar="JUDGMENTS", help="Query, document and grade a line.", show_default=False)
-    ],
+    queries: QueryFile,
+    judgments: JudgmentFile,
     out: Annotated[Path, typer.Option(help="The model's file, as ranker.tg.", show_default=False)],
     vectors: Annotated[
         list[str] | None, typer.Option(help="Word vectors to start from; may be repeated.", show_default=False)
     ] = None,
     tune_vectors: Annotated[bool, typer.Option("--tune-vectors", help="Let the word vectors learn as well.")] = False,
-    by_place: Annotated[
-        bool, typer.Option("--by-place", help="The judgments call queries by their place in the file (Cranfield).")
-    ] = False,
-    least: Annotated[int, typer.Option(help="The smallest grade of an answer.")] = 1,
+    by_place: ByPlace = False,
+    least: LeastGrade = 1,
     candidates: Annotated[int, typer.Option(min=1, help="How many of BM25's best are learned from.")] = 50,
     dropout: Annotated[float, typer.Option(min=0, help="Of the network and of the token vectors.")] = 0.3,
     hidden_size: Annotated[int, typer.Option(min=1, help="Units of the GRU, a direction.")] = 64,
     max_epochs: Annotated[int, typer.Option(min=1, help="Epochs at most.")] = 10,
     learning_rate: Annotated[float, typer.Option(help="Step size.")] = 1e-3,
-    text: Annotated[str, typer.Option(help="Field of the queries' texts.")] = "text",
+    text: QueryField = "text",
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of all that is drawn.", show_default=False)] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -209,11 +202,9 @@ def train_command(
             random_state=seed,
             verbose=True if verbose else False if quiet else None,
         )
-        if as_json:
-            terminal.print_json({"model": str(out), "best_epoch": ranker.best_epoch_, "history": ranker.history_})
-            return
-        terminal.print_line(
-            terminal.make_console(),
+        terminal.print_result(
+            {"model": str(out), "best_epoch": ranker.best_epoch_, "history": ranker.history_},
             f"{out}: best of {len(ranker.history_)} epochs: {ranker.best_epoch_}\n"
             f'Use it: tidegate search query {index} "..." --ranker {out}',
+            as_json,
         )

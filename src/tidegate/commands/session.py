@@ -27,6 +27,15 @@ Overrides = Annotated[
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder that the recipe's data paths are relative to.", show_default=False)
 ]
+TextFile = Annotated[
+    Path,
+    typer.Argument(metavar="TEXT", help="A text a line, or CSV, TSV, JSON Lines; .gz and .xz too.", show_default=False),
+]
+TextField = Annotated[str, typer.Option("--text", help="Field of the texts, in a table.")]
+KeepCase = Annotated[bool, typer.Option("--keep-case", help="Upper and lower case are different.")]
+LeastCount = Annotated[int, typer.Option("--min-count", min=1, help="Occurrences that earn a token its vector.")]
+WordTokenizer = Annotated[str, typer.Option("--tokenizer", help="words, characters or jieba.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all that is drawn.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 TextColumn = Annotated[
@@ -52,6 +61,17 @@ Encoding = Annotated[str | None, typer.Option(help="As gb18030; UTF-8 by default
 BadBytes = Annotated[str | None, typer.Option(help="Bad bytes: strict, replace, ...", show_default=False)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on standard error.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on standard error.")]
+
+
+def command_group(purpose: str, example: str) -> typer.Typer:
+    """Commands under one name, as ``tidegate vectors``, with what their help begins and ends with."""
+    return typer.Typer(
+        help=purpose,
+        epilog=f"Example: {example}",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
 
 
 def reading_options(*, delimiter: str | None, quote: str | None, header: str | None, **others: Any) -> dict[str, Any]:

@@ -28,6 +28,7 @@ __all__ = [
     "plain_line",
     "print_json",
     "print_line",
+    "print_result",
     "print_training",
     "training_json",
 ]
@@ -43,6 +44,14 @@ def make_console() -> Console:
 def print_line(console: Console, text: str) -> None:
     """Print one line, whatever the width of the terminal."""
     console.print(clean(text), soft_wrap=True)
+
+
+def print_result(value: Any, text: str, as_json: bool) -> None:
+    """Print what a command found: for machines its value as JSON, for people a line or two."""
+    if as_json:
+        print_json(value)
+    else:
+        print_line(make_console(), text)
 
 
 def clean(text: str) -> str:

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tidegate.commands import terminal
-from tidegate.commands.session import AsJson, Debug, Quiet, Verbose, session
+from tidegate.commands.session import (
+    AsJson,
+    Debug,
+    KeepCase,
+    LeastCount,
+    Quiet,
+    Seed,
+    TextField,
+    TextFile,
+    Verbose,
+    WordTokenizer,
+    command_group,
+    session,
+)
 
-app = typer.Typer(
-    help="Word vectors: train them on a text, look into them, judge them, convert their files.",
-    epilog="Example: tidegate vectors train text.txt --out vectors.npz",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+if TYPE_CHECKING:
+    from tidegate.features.vectors import WordVectors
+
+app = command_group(
+    "Word vectors: train them on a text, look into them, judge them, convert their files.",
+    "tidegate vectors train text.txt --out vectors.npz",
 )
 
 VectorFile = Annotated[
@@ -29,31 +42,26 @@ Count = Annotated[int, typer.Option(min=1, help="How many words to show.")]
 
 @app.command("train", epilog="Example: tidegate vectors train reviews.txt --out reviews.npz --method fasttext")
 def train_command(
-    text_file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="TEXT", help="A text a line, or CSV, TSV, JSON Lines; .gz and .xz too.", show_default=False
-        ),
-    ],
+    text_file: TextFile,
     out: Annotated[
         Path, typer.Option(help=".npz, .vec, .bin, or another ending for GloVe's form.", show_default=False)
     ],
     method: Annotated[str, typer.Option(help="cbow, skipgram, fasttext or glove.")] = "skipgram",
     size: Annotated[int, typer.Option(min=1, help="Numbers of a vector.")] = 100,
     window: Annotated[int, typer.Option(min=1, help="Tokens to either side that count.")] = 5,
-    min_count: Annotated[int, typer.Option(min=1, help="Occurrences that earn a word its vector.")] = 5,
+    min_count: LeastCount = 5,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the text.")] = 5,
     negative: Annotated[int, typer.Option(min=1, help="Noise words a pair; not for glove.")] = 5,
     subsample: Annotated[float, typer.Option(help="Share above which words are thinned; not for glove.")] = 1e-3,
     min_n: Annotated[int, typer.Option(min=1, help="Characters of FastText's shortest n-gram.")] = 3,
     max_n: Annotated[int, typer.Option(min=1, help="Characters of FastText's longest n-gram.")] = 6,
     buckets: Annotated[int, typer.Option(min=1, help="Rows for FastText's n-grams.")] = 200_000,
-    tokenizer: Annotated[str, typer.Option(help="words, characters or jieba.")] = "words",
-    keep_case: Annotated[bool, typer.Option("--keep-case", help="Upper and lower case are different words.")] = False,
+    tokenizer: WordTokenizer = "words",
+    keep_case: KeepCase = False,
     keep_marks: Annotated[bool, typer.Option("--keep-marks", help="Punctuation has vectors too.")] = False,
-    text: Annotated[str, typer.Option(help="Field of the texts, in a table.")] = "text",
+    text: TextField = "text",
     threads: Annotated[int, typer.Option(min=1, help="Threads; a run repeats exactly with one.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all that is drawn.")] = 0,
+    seed: Seed = 0,
     as_json: AsJson = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -83,14 +91,8 @@ def train_command(
             threads=threads,
             random_state=seed,
         )
-        if as_json:
-            terminal.print_json({"vectors": str(out), "words": len(learned), "size": learned.size})
-            return
-        terminal.print_line(
-            terminal.make_console(),
-            f"{out}: {len(learned):,} words, {learned.size} numbers each\n"
-            f"Look into it: tidegate vectors neighbours {out} {learned.words[len(learned) // 10]}",
-        )
+        advice = f"\nLook into it: tidegate vectors neighbours {out} {learned.words[len(learned) // 10]}"
+        _print_file(out, learned, as_json, advice)
 
 
 @app.command("neighbours", epilog="Example: tidegate vectors neighbours glove.6B.50d.txt film --count 5")
@@ -184,11 +186,12 @@ def convert_command(
         from tidegate.jobs import vectors
 
         written = vectors.convert(file, out, form=form, words=words, most=most)
-        if as_json:
-            terminal.print_json({"vectors": str(out), "words": len(written), "size": written.size})
-            return
-        said = f"{out}: {len(written):,} words, {written.size} numbers each"
-        terminal.print_line(terminal.make_console(), said)
+        _print_file(out, written, as_json)
+
+
+def _print_file(out: Path, vectors: WordVectors, as_json: bool, advice: str = "") -> None:
+    value = {"vectors": str(out), "words": len(vectors), "size": vectors.size}
+    terminal.print_result(value, f"{out}: {len(vectors):,} words, {vectors.size} numbers each{advice}", as_json)
 
 
 def _print_words(found: list[tuple[str, float]], as_json: bool) -> None:

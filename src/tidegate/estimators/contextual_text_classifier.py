@@ -122,34 +122,7 @@ class ContextualTextClassifier(ClassifierMixin, ClassDecisions, NeuralEstimator)
         devices: int = 1,
         verbose: bool | None = None,
     ) -> None:
-        self.encoder = encoder
-        self.layer = layer
-        self.fine_tune = fine_tune
-        self.cache = cache
-        self.max_tokens = max_tokens
-        self.cell = cell
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.bidirectional = bidirectional
-        self.pooling = pooling
-        self.dropout = dropout
-        self.embedding_dropout = embedding_dropout
-        self.label_smoothing = label_smoothing
-        self.threshold = threshold
-        self.calibrate = calibrate
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.patience = patience
-        self.monitor = monitor
-        self.validation_fraction = validation_fraction
-        self.gradient_clip = gradient_clip
-        self.ema_decay = ema_decay
-        self.random_state = random_state
-        self.device = device
-        self.devices = devices
-        self.verbose = verbose
+        self._store(locals())
 
     # The states have the encoder's size; `check_training_arguments` asks.
     @property

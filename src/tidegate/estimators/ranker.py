@@ -132,38 +132,7 @@ class Ranker(NeuralEstimator):
         device: str = "auto",
         verbose: bool | None = None,
     ) -> None:
-        self.tokenizer = tokenizer
-        self.lowercase = lowercase
-        self.strip_html = strip_html
-        self.normalization = normalization
-        self.max_tokens = max_tokens
-        self.truncation = truncation
-        self.max_vocabulary = max_vocabulary
-        self.min_count = min_count
-        self.cell = cell
-        self.embedding_size = embedding_size
-        self.embedding_init = embedding_init
-        self.vectors = vectors
-        self.tune_vectors_after = tune_vectors_after
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.bidirectional = bidirectional
-        self.match_size = match_size
-        self.dropout = dropout
-        self.embedding_dropout = embedding_dropout
-        self.negatives = negatives
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.patience = patience
-        self.monitor = monitor
-        self.validation_fraction = validation_fraction
-        self.gradient_clip = gradient_clip
-        self.ema_decay = ema_decay
-        self.random_state = random_state
-        self.device = device
-        self.verbose = verbose
+        self._store(locals())
 
     def fit(
         self,
