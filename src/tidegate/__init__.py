@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tidegate.estimators.linear_text_classifier import LinearTextClassifier as LinearTextClassifier
     from tidegate.estimators.loading import load as load
     from tidegate.estimators.multi_label_text_classifier import MultiLabelTextClassifier as MultiLabelTextClassifier
+    from tidegate.estimators.multi_label_text_ensemble import MultiLabelTextEnsemble as MultiLabelTextEnsemble
     from tidegate.estimators.multi_task_text_model import MultiTaskTextModel as MultiTaskTextModel
     from tidegate.estimators.multitask_data import join_data_sets as join_data_sets
     from tidegate.estimators.ranker import Ranker as Ranker
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tidegate.estimators.text_ensemble import TextEnsemble as TextEnsemble
     from tidegate.estimators.text_language_model import TextLanguageModel as TextLanguageModel
     from tidegate.estimators.text_regressor import TextRegressor as TextRegressor
+    from tidegate.estimators.text_regressor_ensemble import TextRegressorEnsemble as TextRegressorEnsemble
     from tidegate.estimators.text_stack import TextStack as TextStack
     from tidegate.kernels.ragged import Ragged as Ragged
     from tidegate.kernels.ragged import pack as pack
@@ -67,6 +69,7 @@ _HOMES = {
     "MultiHeadAttention": "tidegate.layers.multihead",
     "MultiTaskTextModel": "tidegate.estimators.multi_task_text_model",
     "MultiLabelTextClassifier": "tidegate.estimators.multi_label_text_classifier",
+    "MultiLabelTextEnsemble": "tidegate.estimators.multi_label_text_ensemble",
     "OnnxNode": "tidegate.layers.onnx_weights",
     "RNN": "tidegate.layers.recurrent",
     "Ragged": "tidegate.kernels.ragged",
@@ -77,6 +80,7 @@ _HOMES = {
     "TextEnsemble": "tidegate.estimators.text_ensemble",
     "TextStack": "tidegate.estimators.text_stack",
     "TextRegressor": "tidegate.estimators.text_regressor",
+    "TextRegressorEnsemble": "tidegate.estimators.text_regressor_ensemble",
     "TextLanguageModel": "tidegate.estimators.text_language_model",
     "TimeDistributed": "tidegate.layers.time_distributed",
     "TransformerEncoder": "tidegate.layers.transformer",
@@ -112,6 +116,7 @@ __all__ = [
     "MinLSTM",
     "MultiHeadAttention",
     "MultiLabelTextClassifier",
+    "MultiLabelTextEnsemble",
     "MultiTaskTextModel",
     "OnnxNode",
     "Ragged",
@@ -122,6 +127,7 @@ __all__ = [
     "TextEnsemble",
     "TextLanguageModel",
     "TextRegressor",
+    "TextRegressorEnsemble",
     "TextStack",
     "TimeDistributed",
     "TransformerEncoder",

@@ -10,6 +10,7 @@ from tidegate.errors import BundleError
 from tidegate.estimators.contextual_text_classifier import ContextualTextClassifier
 from tidegate.estimators.linear_text_classifier import LinearTextClassifier
 from tidegate.estimators.multi_label_text_classifier import MultiLabelTextClassifier
+from tidegate.estimators.multi_label_text_ensemble import MultiLabelTextEnsemble
 from tidegate.estimators.multi_task_text_model import MultiTaskTextModel
 from tidegate.estimators.ranker import Ranker
 from tidegate.estimators.sequence_tagger import SequenceTagger
@@ -17,6 +18,7 @@ from tidegate.estimators.text_classifier import TextClassifier
 from tidegate.estimators.text_ensemble import TextEnsemble
 from tidegate.estimators.text_language_model import TextLanguageModel
 from tidegate.estimators.text_regressor import TextRegressor
+from tidegate.estimators.text_regressor_ensemble import TextRegressorEnsemble
 from tidegate.estimators.text_stack import TextStack
 
 __all__ = ["load", "restore"]
@@ -26,11 +28,13 @@ _ESTIMATORS = (
     LinearTextClassifier,
     MultiTaskTextModel,
     MultiLabelTextClassifier,
+    MultiLabelTextEnsemble,
     Ranker,
     SequenceTagger,
     TextClassifier,
     TextEnsemble,
     TextRegressor,
+    TextRegressorEnsemble,
     TextStack,
     TextLanguageModel,
 )

@@ -1,4 +1,4 @@
-"""Fitted classifiers as the members of another one: what they say of texts, and their places in its bundle."""
+"""Fitted estimators as the members of another one: what they say of texts, and their places in its bundle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from tidegate.deploy.bundle import Bundle
 from tidegate.errors import BundleError, DataError
 
-__all__ = ["check_members", "member_probabilities", "pack_members", "unpack_members"]
+__all__ = ["check_kinds", "check_members", "member_probabilities", "pack_members", "unpack_members"]
 
 
 def check_members(models: Sequence[Any], names: Sequence[str] | None = None) -> np.ndarray:
@@ -41,6 +41,19 @@ def check_members(models: Sequence[Any], names: Sequence[str] | None = None) -> 
                 f"{models[0].classes_.tolist()[:10]}; members must be trained on the same labels"
             )
     return models[0].classes_
+
+
+def check_kinds(models: Sequence[Any], kinds: Sequence[str]) -> None:
+    """Refuse members of a bundle that are too few or of another kind.
+
+    Raises:
+        ValueError: They are.
+    """
+    found = [getattr(model, "kind", type(model).__name__) for model in models]
+    if len(models) < 2 or not set(found) <= set(kinds) or len(set(found)) > 1:
+        raise ValueError(
+            f"members of the kinds {', '.join(found) or 'none'}; expected two or more {' or '.join(kinds)}"
+        )
 
 
 def member_probabilities(models: Sequence[Any], texts: Sequence[str]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Classifiers that one run passed through: the weights at the end of each cycle of its learning rate."""
+"""Models that one run passed through: the weights at the end of each cycle of its learning rate."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from tidegate.estimators.text_classifier import TextClassifier
-
 __all__ = ["fit_snapshots"]
 
 
 def fit_snapshots(
-    model: TextClassifier,
+    model: Any,
     members: int,
     X: Any,
     y: Any,
@@ -22,20 +20,22 @@ def fit_snapshots(
     run_folder: Path | None,
     resume: bool,
     **options: Any,
-) -> list[TextClassifier]:
-    """Train a classifier by a cyclic learning rate and take its weights at the end of each cycle (Huang et al. 2017).
+) -> list[Any]:
+    """Train a network by a cyclic learning rate and take its weights at the end of each cycle (Huang et al. 2017).
 
     Args:
         model: An estimator that was not fitted, of the schedule ``"cyclic"`` or the default one; it is changed.
         members: How many cycles.
-        X, y, sample_weight, validation_data, run_folder, resume, options: As of :meth:`TextClassifier.fit`.
+        X, y, sample_weight, validation_data, run_folder, resume, options: As of the estimator's ``fit``.
 
     Raises:
         ValueError: An argument of the estimator does not go with snapshots.
-        DataError, TidegateError, KeyboardInterrupt: As of :meth:`TextClassifier.fit`.
+        DataError, TidegateError, KeyboardInterrupt: As of the estimator's ``fit``.
     """
     from tidegate.training.snapshots import Snapshots
 
+    if not hasattr(model, "schedule"):
+        raise ValueError(f"snapshots need schedule='cyclic', which {type(model).__name__} has not; take seeds")
     if model.schedule not in ("constant", "cyclic") or model.cycles not in (None, members):
         raise ValueError(
             f"snapshots need schedule='cyclic' with a cycle a member; found schedule={model.schedule!r} and "
@@ -47,7 +47,7 @@ def fit_snapshots(
             "max_epochs to a multiple of members"
         )
     for name in ("ema_decay", "calibrate", "threshold"):
-        if (value := getattr(model, name)) is not None:
+        if (value := getattr(model, name, None)) is not None:
             raise ValueError(f"{name}={value!r} is not for snapshots, which are the weights themselves; leave it out")
     if model.optimizer == "asgd":
         raise ValueError("optimizer='asgd' is not for snapshots: it averages over what they keep apart")
