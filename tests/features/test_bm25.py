@@ -142,7 +142,7 @@ def test_folders_that_hold_no_index_or_a_damaged_one(tmp_path: Path) -> None:
     for path in sorted(folder.iterdir()):
         whole = path.read_bytes()
         path.unlink()
-        with pytest.raises(BundleError, match=r"found no index\.json|the index is damaged"):
+        with pytest.raises(BundleError, match=rf"found no index\.json|the index is damaged \({path.name} is missing\)"):
             open_index(folder)
         path.write_bytes(whole[: len(whole) // 2])
         with pytest.raises(BundleError, match="the index is damaged"):
@@ -153,6 +153,50 @@ def test_folders_that_hold_no_index_or_a_damaged_one(tmp_path: Path) -> None:
     (folder / "index.json").write_text(json.dumps({**state, "format": 2}), encoding="utf-8")
     with pytest.raises(BundleError, match="written by a newer tidegate"):
         open_index(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": None}, "index.json says no format"),
+        ({"tokenizer": "klingon"}, "names the tokenizer 'klingon', which does not exist"),
+        ({"ids": ["a"]}, "its parts are of different sizes"),
+    ],
+)
+def test_settings_that_are_not_those_of_an_index(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    folder = build_index(DOCUMENTS).save(tmp_path / "index")
+    state = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    (folder / "index.json").write_text(json.dumps({**state, **change}), encoding="utf-8")
+    with pytest.raises(BundleError, match=message):
+        open_index(folder)
+    (folder / "index.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(BundleError, match=r"index\.json says no format"):
+        open_index(folder)
+
+
+def test_what_is_damaged_within_is_seen_by_the_query_that_reads_it(tmp_path: Path) -> None:
+    folder = build_index(DOCUMENTS).save(tmp_path / "index")
+    place = folder / "indices.csc.index.npy"
+    rows = np.load(place)
+    np.save(place, np.where(rows == 0, 99, rows))
+    index = open_index(folder)
+    assert [hit.id for hit in index.search("cold")] == ["e"]
+    for call in (index.search, index.scores, lambda query: index.explain(query, 0)):
+        with pytest.raises(BundleError, match=r"a term stands in documents that are not there.*build it again"):
+            call("cat")
+    np.save(place, rows)
+    starts = folder / "indptr.csc.index.npy"
+    ends = np.load(starts)
+    np.save(starts, np.concatenate([ends[:1], ends[2:3] + 5, ends[2:]]))
+    with pytest.raises(BundleError, match="its terms are out of order"):
+        open_index(folder)
+    np.save(starts, ends)
+    documents = (folder / "documents.jsonl").read_bytes()
+    (folder / "documents.jsonl").write_bytes(documents.replace(b'{"id": "b"', b'["id": "b"'))
+    index = open_index(folder)
+    assert index.text(0) == TEXTS["a"]
+    with pytest.raises(BundleError, match=r"documents\.jsonl:2 cannot be read.*build it again"):
+        index.text(1)
 
 
 def test_without_bm25s_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,8 +48,16 @@ class SearchIndex:
         num_documents: How many documents are in it.
     """
 
-    def __init__(self, settings: dict[str, Any], scorer: Any, ids: list[str], texts: _Texts | list[str]) -> None:
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        scorer: Any,
+        ids: list[str],
+        texts: _Texts | list[str],
+        folder: Path | None = None,
+    ) -> None:
         self.settings = settings
+        self._folder = folder
         self.num_documents = len(ids)
         self._scorer, self._ids, self._texts = scorer, ids, texts
         self._split = _splitter(settings)
@@ -69,8 +77,8 @@ class SearchIndex:
         terms = self._known(self.terms(query))
         if not terms:
             return []
-        scores = self._scorer.get_scores_from_ids(terms)
-        rows = np.unique(np.concatenate([self._column(term)[0] for term in terms]))
+        scores = self._scores_of(terms)
+        rows = np.unique(np.concatenate([self._rows_of(term) for term in terms]))
         best = rows[np.argsort(-scores[rows], kind="stable")[:count]]
         return [Hit(row, self._ids[row], float(scores[row])) for row in best.tolist()]
 
@@ -81,7 +89,7 @@ class SearchIndex:
             DataError: The query has no term.
         """
         terms = self._known(self.terms(query))
-        return self._scorer.get_scores_from_ids(terms) if terms else np.zeros(self.num_documents, dtype=np.float32)
+        return self._scores_of(terms) if terms else np.zeros(self.num_documents, dtype=np.float32)
 
     def explain(self, query: str, row: int) -> dict[str, float]:
         """What each term of the query adds to a document's score; 0 for a term that no document has.
@@ -96,7 +104,7 @@ class SearchIndex:
         parts: dict[str, float] = {}
         for term in self.terms(query):
             known = self._known([term])
-            score = float(self._scorer.get_scores_from_ids(known)[row]) if known else 0.0
+            score = float(self._scores_of(known)[row]) if known else 0.0
             parts[term] = parts.get(term, 0.0) + score
         return parts
 
@@ -164,10 +172,17 @@ class SearchIndex:
         vocabulary = self._scorer.vocab_dict
         return [vocabulary[term] for term in terms if term in vocabulary]
 
-    def _column(self, term: int) -> tuple[np.ndarray, np.ndarray]:
+    def _scores_of(self, terms: list[int]) -> np.ndarray:
+        # Mapped, the arrays are not read as a whole when the index is opened; what a query needs of them is looked at.
+        for term in terms:
+            rows = self._rows_of(term)
+            if rows.size and not 0 <= rows.min() <= rows.max() < self.num_documents:
+                raise _damaged(self._folder, "a term stands in documents that are not there")
+        return self._scorer.get_scores_from_ids(terms)
+
+    def _rows_of(self, term: int) -> np.ndarray:
         matrix = self._scorer.scores
-        place = slice(int(matrix["indptr"][term]), int(matrix["indptr"][term + 1]))
-        return matrix["indices"][place], matrix["data"][place]
+        return matrix["indices"][int(matrix["indptr"][term]) : int(matrix["indptr"][term + 1])]
 
 
 class _Texts:
@@ -178,11 +193,13 @@ class _Texts:
         self.starts = np.load(folder / _STARTS, mmap_mode="r", allow_pickle=False)
 
     def __getitem__(self, row: int) -> str:
-        with open(self.path, "rb") as file:
-            file.seek(int(self.starts[row]))
-            return json.loads(file.read(int(self.starts[row + 1] - self.starts[row])).decode("utf-8", "surrogatepass"))[
-                "text"
-            ]
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(int(self.starts[row]))
+                line = file.read(int(self.starts[row + 1] - self.starts[row]))
+            return json.loads(line.decode("utf-8", "surrogatepass"))["text"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _damaged(self.path.parent, f"{self.path.name}:{row + 1} cannot be read: {_reason(error)}") from None
 
 
 def build_index(
@@ -273,26 +290,42 @@ def open_index(folder: str | os.PathLike[str]) -> SearchIndex:
     bm25s = require("bm25s", "words")
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(state, dict) or not isinstance(state.get("format"), int):
+            raise ValueError(f"{_SETTINGS} says no format")
         if state.pop("format") > _FORMAT:
             raise BundleError(f"{folder}: written by a newer tidegate; upgrade with: pip install --upgrade tidegate")
         ids, count = state.pop("ids"), state.pop("num_documents")
+        if state["tokenizer"] not in TOKENIZERS:
+            raise ValueError(f"{_SETTINGS} names the tokenizer {state['tokenizer']!r}, which does not exist")
         scorer = bm25s.BM25.load(folder, mmap=True, load_corpus=False, show_progress=False)
         texts = _Texts(folder)
         size = (folder / _DOCUMENTS).stat().st_size
-        matrix = scorer.scores
+        matrix, terms = scorer.scores, len(scorer.vocab_dict)
         whole = (
-            len(ids) == count == scorer.scores["num_docs"] == len(texts.starts) - 1
+            len(ids) == count == matrix["num_docs"] == len(texts.starts) - 1
             and int(texts.starts[-1]) == size
-            and len(matrix["indptr"]) == len(scorer.vocab_dict) + 1
+            and len(matrix["indptr"]) == terms + 1
             and int(matrix["indptr"][-1]) == len(matrix["data"]) == len(matrix["indices"])
         )
         if not whole:
             raise ValueError("its parts are of different sizes")
-        return SearchIndex(state, scorer, ids, texts)
+        if (np.diff(matrix["indptr"]) < 0).any() or not all(0 <= term < terms for term in scorer.vocab_dict.values()):
+            raise ValueError("its terms are out of order")
+        return SearchIndex(state, scorer, ids, texts, folder)
     except BundleError:
         raise
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise BundleError(f"{folder}: the index is damaged ({error}); build it again") from None
+        raise _damaged(folder, _reason(error)) from None
+
+
+def _damaged(folder: Path | None, reason: str) -> BundleError:
+    return BundleError(f"{folder or 'the index'}: the index is damaged ({reason}); build it again")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"{Path(str(error.filename)).name} is missing"
+    return f"{_SETTINGS} lacks {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _splitter(settings: dict[str, Any]) -> TermSplitter:
