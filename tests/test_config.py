@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
 
-from tidegate import config
-from tidegate.config import SECTIONS, TASKS, find_recipe, load_recipe, section_keys, shipped_recipes
+from tidegate.config import find_recipe, load_recipe, shipped_recipes
 from tidegate.errors import RecipeError
 from tidegate.schema.located_yaml import parse_document
+from tidegate.schema.tasks import TASKS, section_keys
 
 GOOD = """\
 task: text-classification
@@ -38,49 +35,6 @@ def problems(folder: Path, text: str, **options: Any) -> list[str]:
     with pytest.raises(RecipeError) as caught:
         load_recipe(folder / "recipe.yaml", **options)
     return [line.replace(f"{folder}/", "") for line in str(caught.value).splitlines()]
-
-
-# --- the estimator's signature and the recipe say the same
-
-
-def base_types(annotation: Any) -> set[type]:
-    if get_origin(annotation) is Annotated:
-        return base_types(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return set().union(*(base_types(part) for part in get_args(annotation)))
-    if get_origin(annotation) is Literal:
-        return {type(value) for value in get_args(annotation)}
-    return {NoneType if annotation is None else annotation}
-
-
-def test_the_sections_hold_exactly_the_arguments_of_the_estimator_in_its_order():
-    from tidegate import TextClassifier
-
-    parameters = list(inspect.signature(TextClassifier).parameters)
-    assert [name for section in SECTIONS for name in section_keys(section)] == parameters
-
-
-def test_the_types_of_the_sections_are_those_of_the_estimator():
-    from tidegate import TextClassifier
-
-    expected = get_type_hints(TextClassifier.__init__)
-    for section in SECTIONS:
-        for name, annotation in get_type_hints(config._MODELS[section], include_extras=True).items():
-            if not name.startswith("__") and name != "vectors":  # of which one text becomes a list of one
-                # random_state also takes scikit-learn's generators, which no recipe can hold.
-                legal = base_types(expected[name])
-                assert legal == {Any} or base_types(annotation) == legal, f"{section}.{name}"
-
-
-def test_the_defaults_of_the_estimator_are_legal_in_a_recipe_and_the_recipe_has_none():
-    from tidegate import TextClassifier
-
-    defaults = {name: parameter.default for name, parameter in inspect.signature(TextClassifier).parameters.items()}
-    for section in SECTIONS:
-        chosen = {name: defaults[name] for name in section_keys(section)}
-        adapter = TypeAdapter(config._MODELS[section])
-        assert adapter.validate_python(chosen) == chosen
-        assert adapter.validate_python({}) == {}
 
 
 # --- what is read

@@ -6,29 +6,26 @@ that a recipe leaves out is not passed, and the estimator's signature decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from tidegate.data.bundled import PREFIX, bundled_path
 from tidegate.data.files import checked_encoding
 from tidegate.data.sources import is_table
 from tidegate.errors import DataError, RecipeError, nearest
-from tidegate.schema.contextual import CONTEXTUAL_MODELS, ContextualSections
-from tidegate.schema.linear import LINEAR_MODELS, LinearSections
-from tidegate.schema.located_yaml import Document, KeyPath, dotted, dump_document, parse_document, read_document
-from tidegate.schema.multitask import MULTITASK_MODELS, MultiTaskSections, multitask_problems
+from tidegate.schema.located_yaml import Document, dotted, dump_document, parse_document, read_document
+from tidegate.schema.multitask import multitask_problems
 from tidegate.schema.pairs import pair_problems
-from tidegate.schema.sections import BaselineOptions, Data, Model, Output, Sections, Text, Training
-from tidegate.schema.tagging import TAGGING_MODELS, TaggingSections, tagging_data_problems
-from tidegate.schema.targets import TARGET_TASKS, TargetSections
+from tidegate.schema.sections import Sections
+from tidegate.schema.tagging import tagging_data_problems
+from tidegate.schema.tasks import SECTIONS, TASKS, AnySections, section_keys
+from tidegate.schema.wording import explain, joined, shown_value
 
-SECTIONS = ("text", "model", "training")
 READING = ("delimiter", "quote", "encoding", "errors", "header")
 TABLES_ONLY = ("delimiter", "quote", "header")
 TAGGED_ONLY = ("format", "token_column", "tag_column", "unit")
@@ -47,7 +44,7 @@ class Recipe:
 
     path: Path
     data_folder: Path
-    sections: Sections | TaggingSections | LinearSections | ContextualSections | MultiTaskSections | TargetSections
+    sections: AnySections
     document: Document
 
     @property
@@ -123,24 +120,6 @@ _PATHS = ("source", "train", "validation", "test")
 _FILES = {"synonyms": "training", "init_from": "training", "teacher": "training", "language_model": "model"}
 # Tasks that learn from labelled texts alone.
 _LABELS_ALONE = ("linear-text-classification", "contextual-text-classification")
-_MODELS: dict[str, Any] = {"data": Data, "text": Text, "model": Model, "training": Training, "output": Output}
-# The sections of each task, as a whole and one by one.
-TASKS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "text-classification": (Sections, _MODELS),
-    "linear-text-classification": (LinearSections, LINEAR_MODELS),
-    "contextual-text-classification": (ContextualSections, CONTEXTUAL_MODELS),
-    "sequence-tagging": (TaggingSections, TAGGING_MODELS),
-    **TARGET_TASKS,
-    "multi-task-text": (MultiTaskSections, MULTITASK_MODELS),
-}
-
-
-def section_keys(section: str, task: str = "text-classification") -> tuple[str, ...]:
-    """The legal keys of a section, in their order."""
-    model = TASKS[task][1][section]
-    if section == "output":
-        return tuple(info.alias or name for name, info in model.model_fields.items())
-    return tuple(name for name in model.__annotations__ if not name.startswith("__"))
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -192,14 +171,17 @@ def load_recipe(
     if document.value is None:
         raise RecipeError(f"{path}: the recipe is empty; expected the sections {', '.join(Sections.model_fields)}.")
     if not isinstance(document.value, dict):
-        raise RecipeError(f"{document.place(())}: expected sections ({_join(Sections.model_fields)}), found no 'key:'.")
+        raise RecipeError(
+            f"{document.place(())}: expected sections ({joined(Sections.model_fields)}), found no 'key:'."
+        )
     for override in overrides:
         document = _override(document, override)
+    task = _task(document)
     try:
-        sections = TASKS[_task(document)][0].model_validate(document.value)
+        sections: Any = TASKS[task].model_validate(document.value)
     except ValidationError as error:
         found = sorted(error.errors(), key=lambda item: document.rank(item["loc"]))
-        raise RecipeError("\n".join(dict.fromkeys(_explain(item, document) for item in found))) from None
+        raise RecipeError("\n".join(dict.fromkeys(explain(item, document, task) for item in found))) from None
     recipe = Recipe(path, Path(data_dir) if data_dir is not None else path.parent, sections, document)
     if recipe.task == "sequence-tagging":
         problems = tagging_data_problems(sections, document, recipe.bundled)
@@ -233,7 +215,7 @@ def _override(document: Document, override: str) -> Document:
     for depth, key in enumerate(keys[:-1], start=1):
         below = inner.get(key)
         if below is not None and not isinstance(below, dict):
-            raise RecipeError(f"{place}: {'.'.join(keys[:depth])} is {_found(below)}, which has no keys.")
+            raise RecipeError(f"{place}: {'.'.join(keys[:depth])} is {shown_value(below)}, which has no keys.")
         inner[key] = dict(below or {})
         inner = inner[key]
     inner[keys[-1]] = parsed.value
@@ -321,122 +303,3 @@ def _missing_files(recipe: Recipe, beside_recipe: bool) -> list[str]:
             )
         )
     return problems
-
-
-# --- wording
-
-_EXPECTED = {
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "bool_type": "true or false",
-    "string_type": "a text",
-    "string_too_short": "one character",
-    "string_too_long": "one character",
-    "list_type": "a list",
-    "too_short": "the names of the columns",
-    "string_pattern_mismatch": "auto, cpu or cuda",
-    "dict_type": "a section (keys with values)",
-    "model_type": "a section (keys with values)",
-    "model_attributes_type": "a section (keys with values)",
-    "typed_dict_type": "a section (keys with values)",
-}
-_BOUNDS = {
-    "greater_than": ("gt", "greater than"),
-    "greater_than_equal": ("ge", "of at least"),
-    "less_than": ("lt", "less than"),
-    "less_than_equal": ("le", "of at most"),
-}
-
-
-def _explain(error: ErrorDetails, document: Document) -> str:
-    kind, context = error["type"], error.get("ctx", {})
-    # Of a key that may be one thing or another, pydantic names the one that it tried.
-    path = tuple(key for key in error["loc"] if not (isinstance(key, str) and "[" in key))
-    place, name = document.place(path), dotted(path)
-    if kind == "extra_forbidden":
-        return f"{place}: {_unknown_key(path, _task(document))}"
-    if kind == "missing":
-        return f"{place}: the key {name} is missing.{_purpose(path)}"
-    task = _task(document)
-    suffix = " or null" if _nullable(path, task) else ""
-    found = _found(error["input"])
-    if kind == "literal_error":
-        legal = [*_literals(path, task), *(["null"] if suffix else [])]
-        guess = nearest(str(error["input"]), legal)
-        # What stands inside a list or a mapping has its own words.
-        return f"{place}: {name}: expected {_join(legal) if legal else context['expected']}, found {found}.{guess}"
-    if kind in _BOUNDS:
-        key, words = _BOUNDS[kind]
-        return f"{place}: {name}: expected a number {words} {context[key]}{suffix}, found {found}."
-    expected = "true, false or a section" if path == ("output", "baseline") else _EXPECTED.get(kind)
-    if kind == "too_short" and path[-1] != "header":
-        expected = "one entry at least"
-    if expected is None:
-        return f"{place}: {name}: {error['msg']}; found {found}."
-    return f"{place}: {name}: expected {expected}{suffix}, found {found}."
-
-
-def _unknown_key(path: KeyPath, task: str) -> str:
-    parent, key = path[:-1], str(path[-1])
-    if not parent:
-        legal: Iterable[str] = Sections.model_fields
-    elif len(parent) == 1 and parent[0] in _MODELS:
-        legal = section_keys(str(parent[0]), task)
-    else:
-        legal = BaselineOptions.__annotations__
-    guess = nearest(key, legal)
-    if not guess:
-        homes = [section for section in _MODELS if key in section_keys(section, task) and (section,) != parent]
-        guess = f" It belongs in the section {homes[0]!r}." if homes else ""
-    where = f"the section {dotted(parent)!r}" if parent else "a recipe"
-    return f"{dotted(path)}: unknown key.{guess} Legal keys of {where}: {', '.join(legal)}."
-
-
-def _purpose(path: KeyPath) -> str:
-    return {
-        ("task",): " Write: task: text-classification",
-        ("data",): " Write for example: data: {source: bundled:reviews_en}",
-    }.get(path, "")  # pyright: ignore[reportCallIssue, reportArgumentType]
-
-
-def _annotation(path: KeyPath, task: str) -> Any:
-    if path == ("task",):
-        return Literal[*TASKS]
-    if path and isinstance(path[-1], int):  # a place in a list
-        return next(iter(get_args(_annotation(path[:-1], task))), None)
-    if len(path) == 2 and path[0] in ("data", *SECTIONS):
-        return get_type_hints(TASKS[task][1][str(path[0])]).get(str(path[1]))
-    if path == ("output", "baseline", "tokenizer"):
-        return get_type_hints(BaselineOptions)["tokenizer"]
-    return (
-        get_type_hints(TASKS[task][1]["output"]).get(str(path[1])) if len(path) == 2 and path[0] == "output" else None
-    )
-
-
-def _nullable(path: KeyPath, task: str) -> bool:
-    return path[:1] != ("output",) and type(None) in get_args(_annotation(path, task))
-
-
-def _literals(path: KeyPath, task: str) -> list[str]:
-    annotation = _annotation(path, task)
-    options = [annotation, *get_args(annotation)]
-    return [str(value) for option in options if get_origin(option) is Literal for value in get_args(option)]
-
-
-def _found(value: object) -> str:
-    if value is None:
-        return "nothing (null)"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return f"the number {value}"
-    if isinstance(value, str):
-        return f"the text {value[:60]!r}"
-    return "a list" if isinstance(value, list) else "a section" if isinstance(value, dict) else repr(value)[:60]
-
-
-def _join(names: Iterable[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} or {last}" if most else last

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pydantic import TypeAdapter
 
 import tidegate
 from features.tiny_bert import write_tiny_bert
-from tidegate import ContextualTextClassifier
-from tidegate.config import SECTIONS, load_recipe, section_keys
+from tidegate.config import load_recipe
 from tidegate.errors import DataError, RecipeError
 from tidegate.jobs import evaluate, predict, train, validate
-from tidegate.schema.contextual import CONTEXTUAL_MODELS
 from tiny_reviews import write_tiny
 
 TASK = "contextual-text-classification"
@@ -29,14 +25,6 @@ output:
   baseline: true
   try: [a good great film, awful and dull]
 """
-
-
-def test_the_keys_are_the_estimators_arguments_and_its_defaults_are_legal() -> None:
-    parameters = inspect.signature(ContextualTextClassifier).parameters
-    assert [name for section in SECTIONS for name in section_keys(section, TASK)] == list(parameters)
-    for section in SECTIONS:
-        chosen = {name: parameters[name].default for name in section_keys(section, TASK)}
-        assert TypeAdapter(CONTEXTUAL_MODELS[section]).validate_python(chosen) == chosen
 
 
 def test_a_run_keeps_its_states_and_leaves_a_model_that_needs_no_encoder(

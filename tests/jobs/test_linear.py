@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from pathlib import Path
 
 import pytest
-from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
-from tidegate import LinearTextClassifier
 from tidegate.cli import app
-from tidegate.config import SECTIONS, load_recipe, section_keys
+from tidegate.config import load_recipe
 from tidegate.errors import RecipeError
 from tidegate.jobs import evaluate, train, validate
-from tidegate.schema.linear import LINEAR_MODELS
 from tiny_reviews import write_tiny
 
 RECIPE = """\
@@ -29,17 +25,6 @@ output:
   try: [a lovely great film, dull and bad]
 """
 TASK = "linear-text-classification"
-
-
-def test_the_keys_are_the_estimators_arguments_and_its_defaults_are_legal() -> None:
-    parameters = inspect.signature(LinearTextClassifier).parameters
-    assert [name for section in SECTIONS for name in section_keys(section, TASK)] == list(parameters)
-    for section in SECTIONS:
-        chosen = {
-            name: list(default) if isinstance(default := parameters[name].default, tuple) else default
-            for name in section_keys(section, TASK)
-        }
-        assert TypeAdapter(LINEAR_MODELS[section]).validate_python(chosen) == chosen
 
 
 def test_a_run_leaves_a_model_a_report_and_a_recipe_that_repeats_it(tmp_path: Path) -> None:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
 import tidegate
 from tidegate import MultiTaskTextModel, jobs
 from tidegate.cli import app
-from tidegate.config import SECTIONS, load_recipe, section_keys
+from tidegate.config import load_recipe
 from tidegate.errors import DataError, RecipeError, TidegateError
 from tidegate.jobs.multitask_data import read_target_splits, target_notes
 from tidegate.reporting.metrics import classification_metrics
 from tidegate.reporting.number_metrics import number_metrics
-from tidegate.schema.multitask import MULTITASK_MODELS
 from tiny_reviews import BAD, GOOD, rows
 
 TASK = "multi-task-text"
@@ -68,15 +65,6 @@ TONES = [(i, label) for i, (label, _) in enumerate(TESTED) if i % 3]
 def run(tmp_path_factory: pytest.TempPathFactory) -> jobs.Training:
     folder = tmp_path_factory.mktemp("tasks")
     return jobs.train(load_recipe(write_tasks(folder)), out=folder / "run")
-
-
-def test_every_argument_of_the_estimator_is_a_key_of_the_recipe_and_its_defaults_are_legal() -> None:
-    parameters = inspect.signature(MultiTaskTextModel).parameters
-    keys = [name for section in SECTIONS for name in section_keys(section, TASK)]
-    assert sorted(keys) == sorted(parameters)
-    for section in SECTIONS:
-        chosen = {name: parameters[name].default for name in section_keys(section, TASK) if name != "tasks"}
-        assert TypeAdapter(MULTITASK_MODELS[section]).validate_python(chosen) == chosen
 
 
 def test_the_recipes_that_ship_are_valid() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from typer.testing import CliRunner
 import tidegate
 from tidegate import jobs
 from tidegate.cli import app
-from tidegate.config import SECTIONS, load_recipe, section_keys
+from tidegate.config import load_recipe
 from tidegate.data.bundled import load_review_ratings, load_reviews
 from tidegate.data.text_targets import load_rated_reviews
 from tidegate.errors import DataError, RecipeError
@@ -31,11 +30,6 @@ from tiny_stars import RECIPE, stars, write_numbers
 def run(tmp_path_factory: pytest.TempPathFactory) -> jobs.Training:
     folder = tmp_path_factory.mktemp("stars")
     return jobs.train(load_recipe(write_numbers(folder)), out=folder / "run")
-
-
-def test_every_argument_of_the_estimator_is_a_key_of_the_recipe() -> None:
-    keys = [name for section in SECTIONS for name in section_keys(section, "text-regression")]
-    assert keys == list(inspect.signature(TextRegressor).parameters)
 
 
 def test_a_run_leaves_model_metrics_report_and_predictions(run: jobs.Training) -> None:

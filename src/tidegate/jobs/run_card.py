@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.config import SECTIONS, Recipe
+from tidegate.config import Recipe
 from tidegate.data.bundled import PREFIX
 from tidegate.data.encoder import TextEncoder
 from tidegate.data.pairs import flatten, is_pair
@@ -24,6 +24,7 @@ from tidegate.deploy.bundle import load_bundle
 from tidegate.features.bag_of_words import BagOfWords
 from tidegate.jobs.run_folder import CARD_FILE, METRICS_FILE, write_text
 from tidegate.reporting.model_card import CardFacts, render_card
+from tidegate.schema.tasks import SECTIONS
 
 __all__ = ["write_card"]
 

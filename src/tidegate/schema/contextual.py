@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from tidegate.schema.sections import STRICT, ClassMonitor, Count, Data, Factor, Output, Rate, Threshold
 
-__all__ = ["CONTEXTUAL_MODELS", "ContextualSections"]
+__all__ = ["ContextualSections"]
 
 
 class ContextualText(TypedDict, total=False):
@@ -68,12 +68,3 @@ class ContextualSections(BaseModel):
     model: ContextualModel = {}
     training: ContextualTraining = {}
     output: Output = Output()
-
-
-CONTEXTUAL_MODELS: dict[str, Any] = {
-    "data": Data,
-    "text": ContextualText,
-    "model": ContextualModel,
-    "training": ContextualTraining,
-    "output": Output,
-}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from tidegate.schema.sections import STRICT, Count, Data, Output, Rate
 
-__all__ = ["LINEAR_MODELS", "LinearSections"]
+__all__ = ["LinearSections"]
 
 Range = Annotated[list[Count], Field(min_length=2, max_length=2)]
 Positive = Annotated[float, Field(gt=0)]
@@ -59,12 +59,3 @@ class LinearSections(BaseModel):
     model: LinearModelSection = {}
     training: LinearTraining = {}
     output: Output = Output()
-
-
-LINEAR_MODELS: dict[str, Any] = {
-    "data": Data,
-    "text": LinearText,
-    "model": LinearModelSection,
-    "training": LinearTraining,
-    "output": Output,
-}

@@ -13,7 +13,7 @@ from tidegate.schema.located_yaml import Document
 from tidegate.schema.sections import STRICT, TEACHING, Character, Model, Output, Text, Training, listed
 from tidegate.schema.targets import derived_section
 
-__all__ = ["MULTITASK_MODELS", "MultiTaskSections", "multitask_problems"]
+__all__ = ["MultiTaskSections", "multitask_problems"]
 
 Files = Annotated[list[str], Field(min_length=1), BeforeValidator(listed)]
 Name = Annotated[str, Field(min_length=1)]
@@ -82,15 +82,6 @@ class MultiTaskSections(BaseModel):
     model: MultiTaskModelSection = {}
     training: MultiTaskTraining = {}
     output: MultiTaskOutput = MultiTaskOutput()
-
-
-MULTITASK_MODELS: dict[str, Any] = {
-    "data": MultiTaskData,
-    "text": Text,
-    "model": MultiTaskModelSection,
-    "training": MultiTaskTraining,
-    "output": MultiTaskOutput,
-}
 
 
 def multitask_problems(sections: Any, document: Document) -> list[str]:

@@ -131,15 +131,6 @@ class TaggingSections(BaseModel):
     output: TaggingOutput = TaggingOutput()
 
 
-TAGGING_MODELS: dict[str, Any] = {
-    "data": TaggingData,
-    "text": TaggingText,
-    "model": TaggingModel,
-    "training": TaggingTraining,
-    "output": TaggingOutput,
-}
-
-
 def tagging_data_problems(sections: Any, document: Document, bundled: str | None) -> list[str]:
     """What of a tagging recipe's data does not go together, a line each."""
     data = sections.data

@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal, get_type_hints
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
+from tidegate.reporting.scores import LABEL_MONITORS, NUMBER_MONITORS
 from tidegate.schema.sections import STRICT, TEACHING, Data, Model, Output, Text, Training
 
-__all__ = ["TARGET_TASKS", "MultiLabelSections", "RegressionSections", "TargetSections", "derived_section"]
+__all__ = ["MultiLabelSections", "RegressionSections", "derived_section"]
 
 
 def derived_section(base: Any, name: str, *, without: Collection[str] = (), **own: Any) -> Any:
@@ -37,7 +38,7 @@ RegressionTraining = derived_section(
     Training,
     "RegressionTraining",
     without=("label_smoothing", "focal_gamma", "class_weight", "threshold", "calibrate", *TEACHING),
-    monitor=Literal["loss", "mae", "mse", "rmse", "r2", "pearson", "spearman"],
+    monitor=Literal[*NUMBER_MONITORS],
     loss=Literal["squared", "absolute", "huber", "ordinal"],
 )
 
@@ -47,17 +48,7 @@ MultiLabelTraining = derived_section(
     Training,
     "MultiLabelTraining",
     without=TEACHING,
-    monitor=Literal[
-        "micro_f1",
-        "macro_f1",
-        "accuracy",
-        "loss",
-        "roc_auc",
-        "average_precision",
-        "matthews",
-        "log_loss",
-        "calibration_error",
-    ],
+    monitor=Literal[*LABEL_MONITORS],
 )
 
 
@@ -83,17 +74,3 @@ class MultiLabelSections(BaseModel):
     model: Model = {}
     training: MultiLabelTraining = {}  # pyright: ignore[reportInvalidTypeForm]
     output: Output = Output()
-
-
-TargetSections = RegressionSections | MultiLabelSections
-# Task -> its sections, as a whole and one by one.
-TARGET_TASKS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "text-regression": (
-        RegressionSections,
-        {"data": Data, "text": Text, "model": Model, "training": RegressionTraining, "output": Output},
-    ),
-    "multi-label-text-classification": (
-        MultiLabelSections,
-        {"data": MultiLabelData, "text": Text, "model": Model, "training": MultiLabelTraining, "output": Output},
-    ),
-}
