@@ -17,6 +17,7 @@ from torch.nn import functional
 from tidegate.errors import nearest
 from tidegate.heads.classify import ClassificationHead
 from tidegate.heads.sequence import pooled, widened
+from tidegate.kernels.products import linear
 from tidegate.kernels.ragged import Ragged, to_batch_major
 from tidegate.layers.attention import AdditiveAttention
 from tidegate.layers.character_encoder import CharacterEncoder
@@ -128,7 +129,7 @@ class TaggingHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """``[N, F]`` to emissions ``[N, K]``."""
-        return widened(self.projection(features))
+        return widened(linear(features, self.projection.weight, self.projection.bias))
 
     def loss(self, emissions: Tensor, tags: Tensor, ragged: Ragged, weights: Tensor) -> tuple[Tensor, Tensor]:
         """The weighted sum over the rows of -log p(tags of the row), in nats, and the sum of the weights."""

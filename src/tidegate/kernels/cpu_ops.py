@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tidegate import native
+from tidegate.kernels.products import rows_times
 from tidegate.kernels.reference import GATES
 
 __all__ = [
@@ -355,7 +356,7 @@ def project(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
     # An exported program may call this with gradients enabled, which `out` forbids.
     with torch.no_grad():
         if len(weights) == 1:
-            return torch.mm(x, weights[0].t(), out=made)
+            return rows_times(x, weights[0].t(), out=made)
         for weight, part in zip(weights, made.split(widths, dim=1), strict=True):
-            torch.mm(x, weight.t(), out=part)
+            rows_times(x, weight.t(), out=part)
     return made

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tidegate.kernels.products import linear
 from tidegate.kernels.ragged import Ragged, to_batch_major
 
 __all__ = ["AdditiveAttention", "max_pool", "mean_pool", "ragged_softmax", "segment_max", "weighted_sum"]
@@ -124,7 +125,8 @@ class AdditiveAttention(nn.Module):
             ragged: The layout of `values`.
             mask: ``[N]`` bool; steps where it is False are left out.
         """
-        return ragged_softmax(self.query(self.projection(values).tanh()).squeeze(-1), ragged, mask)
+        hidden = linear(values, self.projection.weight, self.projection.bias).tanh()
+        return ragged_softmax(linear(hidden, self.query.weight).squeeze(-1), ragged, mask)
 
     def forward(self, values: Tensor, ragged: Ragged, mask: Tensor | None = None) -> Tensor:
         """``[N, F]`` in ragged order to ``[B, F]`` in the caller's order; zeros where a row has no step."""
