@@ -76,6 +76,18 @@ JOBS = {
         folder="atis",
         settings={"model.intent_weight": "3", "training.max_epochs": "25", "training.patience": "8"},
     ),
+    "atis_glove": Job(
+        "ATIS, words from GloVe",
+        "tagging_slots",
+        _SLOTS,
+        folder="atis",
+        settings={
+            "training.max_epochs": "20",
+            "training.schedule": "cosine",
+            "training.batch_size": "16",
+            **_GLOVE,
+        },
+    ),
     "snips": Job(
         "SNIPS",
         "tagging_slots",
