@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
+from real_data import real_data
 from tidegate.data.retrieval import read_documents, read_judgments, read_queries
 from tidegate.features.bm25 import build_index
 from tidegate.features.vector_evaluation import read_analogies, read_similarities, score_analogies, score_similarities
 from tidegate.features.vector_files import read_vectors
 from tidegate.reporting.ranking_metrics import ranking_metrics
 
-ROOT = Path(os.environ.get("TIDEGATE_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 pytestmark = pytest.mark.data
-
-
-def data_set(name: str) -> Path:
-    if not (ROOT / name).is_dir():
-        pytest.skip(f"needs the data set {name!r}; name the folder that holds it in TIDEGATE_DATA")
-    return ROOT / name
 
 
 def test_bm25_on_cranfield() -> None:
     pytest.importorskip("bm25s")
-    folder = data_set("cranfield")
+    folder = real_data("cranfield")
     documents = read_documents(folder / "cran.all.1400.gz")
     assert len(documents) == 1_400
     assert [document.id for document in documents if not document.text.strip()] == ["471", "995"]
@@ -42,7 +33,7 @@ def test_bm25_on_cranfield() -> None:
 
 def test_bm25_on_scifact() -> None:
     pytest.importorskip("bm25s")
-    folder = data_set("scifact")
+    folder = real_data("scifact")
     index = build_index(read_documents(folder / "corpus.jsonl.xz"))
     assert index.num_documents == 5_183
     judged = read_judgments(folder / "qrels.test.tsv")
@@ -53,9 +44,9 @@ def test_bm25_on_scifact() -> None:
 
 
 def test_glove_knows_what_its_figures_say() -> None:
-    vectors = read_vectors(data_set("glove") / "glove.6B.50d.subset.npz")
+    vectors = read_vectors(real_data("glove") / "glove.6B.50d.subset.npz")
     assert (len(vectors), vectors.size) == (83_555, 50)
-    folder = data_set("wordvec_eval")
+    folder = real_data("wordvec_eval")
     for name, expected in (("wordsim353", 0.503), ("simlex999", 0.265)):
         score = score_similarities(vectors, read_similarities(folder / f"{name}.tsv"))
         assert score.spearman == pytest.approx(expected, abs=0.001)

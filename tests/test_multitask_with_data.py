@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
+from real_data import real_data
 from tidegate.config import load_recipe
 from tidegate.jobs import validate
 from tidegate.jobs.multitask_data import read_target_splits, target_notes
 
-ROOT = Path(os.environ.get("TIDEGATE_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 pytestmark = pytest.mark.data
 
 
 def test_sentiment_and_category_of_the_shopping_reviews() -> None:
-    folder = ROOT / "online_shopping_10_cats"
-    if not folder.is_dir():
-        pytest.skip("needs the data set 'online_shopping_10_cats'; name the folder that holds it in TIDEGATE_DATA")
+    folder = real_data("online_shopping_10_cats")
     splits = read_target_splits(load_recipe("multitask_shopping", data_dir=folder))
     assert {name: examples.counts() for name, examples in splits.parts().items()} == {
         "train": {"sentiment": 50_180, "category": 50_180},

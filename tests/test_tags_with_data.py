@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from real_data import real_data
 from tidegate.data.tag_schemes import convert_tags, illegal_places, recognise_scheme, spans_of
 from tidegate.data.tagged import TaggedExamples, read_tagged, write_tagged
 
-ROOT = Path(os.environ.get("TIDEGATE_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 pytestmark = pytest.mark.data
 
 
 def read(name: str, **options: Any) -> TaggedExamples:
-    if not (ROOT / name).is_file():
-        pytest.skip(f"needs {name}; name the folder that holds it in TIDEGATE_DATA")
-    return read_tagged(ROOT / name, **options)
+    return read_tagged(real_data(name), **options)
 
 
 @pytest.mark.parametrize(

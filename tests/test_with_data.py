@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from real_data import real_data
 from tidegate.data.sources import TextExamples, duplicated_texts, read_records, read_text_examples
 
-ROOT = Path(os.environ.get("TIDEGATE_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 pytestmark = pytest.mark.data
-
-
-def data_set(name: str) -> Path:
-    if not (ROOT / name).is_dir():
-        pytest.skip(f"needs the data set {name!r}; name the folder that holds it in TIDEGATE_DATA")
-    return ROOT / name
 
 
 @pytest.fixture(scope="module")
 def imdb() -> dict[str, TextExamples]:
-    folder = data_set("imdb")
+    folder = real_data("imdb")
     return {part: read_text_examples(folder / f"{part}.jsonl.gz") for part in ("train", "test")}
 
 
@@ -66,7 +58,7 @@ COUNTS: list[tuple[str, dict[str | int, int]]] = [
 @pytest.mark.parametrize(("file", "counts"), COUNTS, ids=[file for file, _ in COUNTS])
 def test_every_row_is_read_with_its_label(file: str, counts: dict[str | int, int]):
     name = file.split("/")[0]
-    examples = read_text_examples(data_set(name) / file.split("/")[1], **COLUMNS.get(name, {}))
+    examples = read_text_examples(real_data(name) / file.split("/")[1], **COLUMNS.get(name, {}))
     assert Counter(examples.labels) == counts
     assert all(text.strip() for text in examples.texts)
 
@@ -75,13 +67,13 @@ def test_every_row_is_read_with_its_label(file: str, counts: dict[str | int, int
     ("part", "mean"), [("train", 128.9), ("valid", 126.0), ("test", 128.3)], ids=["train", "valid", "test"]
 )
 def test_chinese_characters_come_through(part: str, mean: float):
-    examples = read_text_examples(data_set("chnsenticorp_htl") / f"{part}.jsonl.gz")
+    examples = read_text_examples(real_data("chnsenticorp_htl") / f"{part}.jsonl.gz")
     assert np.mean([len(text) for text in examples.texts]) == pytest.approx(mean, abs=0.05)
     assert not any("\ufffd" in text for text in examples.texts)
 
 
 def test_a_second_column_of_labels():
-    folder = data_set("online_shopping_10_cats")
+    folder = real_data("online_shopping_10_cats")
     found = Counter(
         record.fields["cat"]
         for part in ("train", "valid", "test")

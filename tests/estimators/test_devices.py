@@ -18,6 +18,7 @@ from tidegate import TextRegressor, jobs
 from tidegate.cli import app
 from tidegate.config import load_recipe
 from tidegate.errors import RecipeError
+from tiny_network import TINY
 from tiny_reviews import write_tiny
 
 WITHOUT: dict[str, Any] = {"dropout": 0.0, "embedding_dropout": 0.0, "max_epochs": 2}
@@ -51,7 +52,7 @@ def test_a_classifier(changes: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 def test_a_regressor_and_several_tasks() -> None:
-    arguments = {**multitask.make_arguments(), **WITHOUT}
+    arguments = {**TINY, **WITHOUT}
     fitted = [TextRegressor(**arguments, devices=n).fit(multitask.X, multitask.RATINGS) for n in (1, 2)]
     assert_alike(*fitted)
     for sampling in ("joint", "uniform"):

@@ -23,6 +23,7 @@ from tidegate.estimators.teaching import TEACHING
 from tidegate.estimators.text_classifier import TextClassifier
 from tidegate.reporting.scores import LABEL_MONITORS, label_score
 from tiny_kinds import kinds
+from tiny_network import TINY
 
 ROWS = kinds(100, 5)
 X, Y = [text for text, _ in ROWS], [labels for _, labels in ROWS]
@@ -31,21 +32,7 @@ MATRIX = np.array([[name in labels for name in NAMES] for labels in Y], dtype=in
 
 
 def make(**changes: Any) -> MultiLabelTextClassifier:
-    arguments: dict[str, Any] = {
-        "embedding_size": 12,
-        "hidden_size": 8,
-        "max_epochs": 10,
-        "patience": 10,
-        "batch_size": 8,
-        "learning_rate": 0.03,
-        "dropout": 0.1,
-        "embedding_dropout": 0.1,
-        "min_count": 1,
-        "random_state": 0,
-        "verbose": False,
-        "device": "cpu",
-    }
-    return MultiLabelTextClassifier(**{**arguments, **changes})
+    return MultiLabelTextClassifier(**{**TINY, "max_epochs": 10, "patience": 10, "learning_rate": 0.03, **changes})
 
 
 @pytest.fixture(scope="module")

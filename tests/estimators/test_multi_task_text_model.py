@@ -17,6 +17,7 @@ from estimators.test_text_classifier import BAD, GOOD, reviews
 from tidegate import MultiTaskTextModel, TextClassifier, TextRegressor, join_data_sets
 from tidegate.errors import BundleError, DataError, TidegateError
 from tidegate.estimators.multi_task_text_model import OF_ONE_TASK
+from tiny_network import TINY
 
 X, LABELS = reviews()
 # How good: what its words say, which a model can learn and the label alone does not tell.
@@ -29,24 +30,8 @@ HELD, HELD_LABELS = reviews(30, seed=2)
 HELD_RATINGS = [sum((word in GOOD) - (word in BAD) for word in text.split()) + len(text.split()) / 10 for text in HELD]
 
 
-def make_arguments() -> dict[str, Any]:
-    return {
-        "embedding_size": 12,
-        "hidden_size": 8,
-        "max_epochs": 6,
-        "batch_size": 8,
-        "learning_rate": 0.02,
-        "dropout": 0.1,
-        "embedding_dropout": 0.1,
-        "min_count": 1,
-        "random_state": 0,
-        "verbose": False,
-        "device": "cpu",
-    }
-
-
 def make(**changes: Any) -> MultiTaskTextModel:
-    return MultiTaskTextModel(**{**make_arguments(), **changes})
+    return MultiTaskTextModel(**{**TINY, **changes})
 
 
 def same(first: MultiTaskTextModel, second: MultiTaskTextModel) -> bool:
@@ -98,7 +83,7 @@ def test_scores_are_over_the_targets_that_are_there(fitted: MultiTaskTextModel) 
 
 
 def test_one_classification_is_the_classifier_bit_for_bit() -> None:
-    alone = TextClassifier(**make_arguments()).fit(X, LABELS, validation_data=(HELD, HELD_LABELS))
+    alone = TextClassifier(**TINY).fit(X, LABELS, validation_data=(HELD, HELD_LABELS))
     held = {"label": HELD_LABELS}
     together = make().fit(X, {"label": LABELS}, validation_data=(HELD, held))
     np.testing.assert_array_equal(together.predict_proba(X)["label"], alone.predict_proba(X))
@@ -106,7 +91,7 @@ def test_one_classification_is_the_classifier_bit_for_bit() -> None:
 
 
 def test_one_regression_is_the_regressor() -> None:
-    alone = TextRegressor(monitor="r2", **make_arguments())
+    alone = TextRegressor(monitor="r2", **TINY)
     alone.fit(X, RATINGS, validation_data=(HELD, HELD_RATINGS))
     together = make().fit(X, {"rating": RATINGS}, validation_data=(HELD, {"rating": HELD_RATINGS}))
     np.testing.assert_allclose(together.predict(X)["rating"], alone.predict(X), rtol=1e-3)
@@ -265,7 +250,7 @@ def test_save_and_load(tmp_path: Path, fitted: MultiTaskTextModel) -> None:
 
 def test_its_encoder_starts_another_model(tmp_path: Path, fitted: MultiTaskTextModel) -> None:
     path = str(fitted.save(tmp_path / "model.tg"))
-    started = TextClassifier(**make_arguments(), init_from=path).set_params(max_epochs=1, learning_rate=1e-6)
+    started = TextClassifier(**TINY, init_from=path).set_params(max_epochs=1, learning_rate=1e-6)
     network = started.fit(X, LABELS).network_
     for name, tensor in fitted.network_.encoder.state_dict().items():
         np.testing.assert_allclose(network.encoder.state_dict()[name], tensor, atol=1e-4)
@@ -285,7 +270,7 @@ def test_pairs_of_texts_are_read_as_the_classifier_reads_them(tmp_path: Path) ->
     pairs = list(zip(X, X[1:] + X[:1], strict=True))
     alike = [str(first == second) for first, second in zip(LABELS, LABELS[1:] + LABELS[:1], strict=True)]
     held = (pairs[:20], {"alike": alike[:20]})
-    alone = TextClassifier(**make_arguments()).fit(pairs, alike, validation_data=(pairs[:20], alike[:20]))
+    alone = TextClassifier(**TINY).fit(pairs, alike, validation_data=(pairs[:20], alike[:20]))
     model = make().fit(pairs, {"alike": alike}, validation_data=held)
     np.testing.assert_array_equal(model.predict_proba(pairs)["alike"], alone.predict_proba(pairs))
     drawn = make(task_sampling="uniform", max_epochs=2).fit(pairs, {"alike": alike, "first": RATINGS})

@@ -25,6 +25,7 @@ from tidegate.errors import BundleError
 from tidegate.estimators.number_data import number_split
 from tidegate.estimators.text_classifier import TextClassifier
 from tidegate.estimators.text_regressor import OF_CLASSES, TextRegressor
+from tiny_network import TINY
 
 
 def rated(rows: int = 80, seed: int = 0) -> tuple[list[str], np.ndarray]:
@@ -40,20 +41,7 @@ X, Y = rated()
 
 
 def make(**changes: Any) -> TextRegressor:
-    arguments: dict[str, Any] = {
-        "embedding_size": 12,
-        "hidden_size": 8,
-        "max_epochs": 6,
-        "batch_size": 8,
-        "learning_rate": 0.02,
-        "dropout": 0.1,
-        "embedding_dropout": 0.1,
-        "min_count": 1,
-        "random_state": 0,
-        "verbose": False,
-        "device": "cpu",
-    }
-    return TextRegressor(**{**arguments, **changes})
+    return TextRegressor(**{**TINY, **changes})
 
 
 @pytest.fixture(scope="module")

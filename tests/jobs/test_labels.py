@@ -57,16 +57,6 @@ def test_a_run_leaves_model_metrics_report_and_predictions(run: jobs.Training) -
     assert load_recipe(run.folder / "recipe.yaml").arguments["monitor"] == "micro_f1"
 
 
-def test_what_a_run_prints(tmp_path: Path) -> None:
-    overrides = ["training.max_epochs=1", "output.report=false", "training.calibrate=null"]
-    options = [part for override in overrides for part in ("--set", override)]
-    recipe = write_kinds(tmp_path, train=40)
-    said = CliRunner().invoke(app, ["train", str(recipe), *options, "--out", str(tmp_path / "run"), "--quiet"])
-    assert said.exit_code == 0, said.output
-    for words in ("test micro F1 ", "baseline micro F1 ", "for each label", "colour", "a red dog"):
-        assert words in said.stdout, words
-
-
 def test_evaluate_and_predict_on_the_command_line(run: jobs.Training, tmp_path: Path) -> None:
     cli = CliRunner()
     test = str(run.folder.parent / "test.csv")
@@ -128,26 +118,6 @@ def test_labels_that_cannot_be_read(tmp_path: Path) -> None:
         DataError, match=r"kinds\.yaml:2: no text has a label\. Check the column data\.label and data\."
     ):
         jobs.train(load_recipe(path), out=tmp_path / "other")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            "training.monitor=balanced_accuracy",
-            "expected accuracy, loss, macro_f1, .* found the text 'balanced_accuracy'",
-        ),
-        (
-            'data={source: "bundled:reviews_en", label_separator: "|"}',
-            "data.label_separator has no effect: the bundled",
-        ),
-        ('data.label_separator=""', "data.label_separator"),
-        ("training.threshold=1.5", "training.threshold"),
-    ],
-)
-def test_keys_that_cannot_be(tmp_path: Path, change: str, message: str) -> None:
-    with pytest.raises(RecipeError, match=message):
-        load_recipe(write_kinds(tmp_path), overrides=[change])
 
 
 def test_a_separator_is_refused_where_there_is_one_label_a_text(tmp_path: Path) -> None:

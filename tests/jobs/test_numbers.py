@@ -17,11 +17,10 @@ from tidegate.cli import app
 from tidegate.config import load_recipe
 from tidegate.data.bundled import load_review_ratings, load_reviews
 from tidegate.data.text_targets import load_rated_reviews
-from tidegate.errors import DataError, RecipeError
+from tidegate.errors import DataError
 from tidegate.estimators.text_regressor import TextRegressor
 from tidegate.reporting.compare import ridge_baseline
 from tidegate.reporting.number_metrics import number_metrics
-from tiny_kinds import write_kinds
 from tiny_reviews import rows
 from tiny_stars import RECIPE, stars, write_numbers
 
@@ -50,16 +49,6 @@ def test_a_run_leaves_model_metrics_report_and_predictions(run: jobs.Training) -
     assert page.count("<svg") == 4
     resolved = load_recipe(run.folder / "recipe.yaml")
     assert resolved.task == "text-regression" and resolved.arguments["loss"] == "squared"
-
-
-def test_what_a_run_prints(tmp_path: Path) -> None:
-    overrides = ["training.max_epochs=1", "output.report=false"]
-    recipe = write_numbers(tmp_path, train=40)
-    options = [part for override in overrides for part in ("--set", override)]
-    said = CliRunner().invoke(app, ["train", str(recipe), *options, "--out", str(tmp_path / "run"), "--quiet"])
-    assert said.exit_code == 0, said.output
-    for words in ("test MAE ", "baseline MAE ", "ridge regression", "right number", "a lovely great film"):
-        assert words in said.stdout, words
 
 
 def test_evaluate_and_predict_on_the_command_line(run: jobs.Training, tmp_path: Path) -> None:
@@ -142,31 +131,3 @@ def test_a_number_that_is_none_is_named_by_file_and_line(tmp_path: Path, line: s
         file.write(line + "\n")
     with pytest.raises(DataError, match=message):
         jobs.train(load_recipe(path), out=tmp_path / "run")
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        (
-            "training.monitor=rms",
-            "expected loss, mae, mse, rmse, r2, pearson or spearman, found the text 'rms'. Did you",
-        ),
-        ("training.loss=square", "expected squared, absolute, huber or ordinal, found the text 'square'. Did you mean"),
-        ("training.class_weight=balanced", "training.class_weight: unknown key"),
-    ],
-)
-def test_keys_that_cannot_be(tmp_path: Path, override: str, message: str) -> None:
-    with pytest.raises(RecipeError, match=message):
-        load_recipe(write_numbers(tmp_path), overrides=[override])
-
-
-def test_a_learning_rate_is_found_for_numbers_and_for_labels(tmp_path: Path) -> None:
-    options = ["output.baseline=false", "output.report=false", "training.max_epochs=1"]
-    for write, more in ((write_numbers, []), (write_kinds, ["training.calibrate=null"])):
-        folder = tmp_path / write.__name__
-        folder.mkdir()
-        path = write(folder)
-        run = jobs.train(load_recipe(path, overrides=[*options, *more]), out=tmp_path / path.stem, find_rate=True)
-        assert run.rate_search is not None
-        rate = load_recipe(run.folder / "recipe.yaml").arguments["learning_rate"]
-        assert rate == pytest.approx(run.rate_search["suggestion"], rel=0.1)
