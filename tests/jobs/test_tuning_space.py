@@ -6,7 +6,7 @@ import pytest
 
 from tidegate.config import load_recipe
 from tidegate.errors import RecipeError
-from tidegate.jobs.tuning_space import DEFAULT_SPACE, Choice, Range, Space, override, parse_space
+from tidegate.jobs.tuning_space import Choice, Range, Space, default_space, override, parse_space
 from tiny_reviews import write_tiny
 
 
@@ -43,7 +43,24 @@ def test_values_and_ranges(recipe: Path) -> None:
         Range("training.weight_decay", 0.0, 1.0, step=0.25),
     )
     assert Range("a.b", 1, 3).whole and not Range("a.b", 0.0, 3.0).whole
-    assert {item.key for item in parse(recipe)} == {text.split("=")[0] for text in DEFAULT_SPACE}
+    specs = default_space("text-classification", {})
+    assert {item.key for item in parse(recipe, *specs)} == {text.split("=")[0] for text in specs}
+
+
+def test_lists_are_values_and_are_drawn_by_their_place(recipe: Path) -> None:
+    (lists,) = parse_space(["text.ngram_range=[1,1],[1, 2]"], lambda overrides: None)
+    assert lists == Choice("text.ngram_range", ([1, 1], [1, 2]))
+    assert isinstance(lists, Choice) and lists.grid() == (0, 1)
+    assert lists.drawn([1, 2]) == 1 and lists.value(0) == [1, 1]
+    plain = Choice("model.pooling", ("mean", None))
+    assert plain.grid() == ("mean", None) and plain.drawn(None) is None and plain.value("mean") == "mean"
+    with pytest.raises(ValueError, match="not in"):
+        plain.drawn("max")
+    sizes = Range("a.b", 16, 64)
+    assert sizes.drawn(64) == 64 and sizes.value(17) == 17
+    for outside in (65, None, True, "32"):
+        with pytest.raises(ValueError, match="is not from 16 to 64"):
+            sizes.drawn(outside)
 
 
 def test_the_grid_of_a_range_needs_a_step() -> None:

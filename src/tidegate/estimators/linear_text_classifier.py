@@ -149,7 +149,7 @@ class LinearTextClassifier(ClassifierMixin, SavedEstimator):
         fitted: tuple[BagOfWords, LinearModel] | None = None
         chosen, scale = candidates[0] if len(candidates) == 1 else 1.0, 1.0
         train, validation = self._split(whole, validation_data, classes, random_state)
-        if validation is not None and (len(candidates) > 1 or self.classifier in _MARGINS or validation_data):
+        if validation is not None:
             bag, models = self._fit_all(train, candidates, seconds)
             rows = bag.rows(validation[0])
             judged = [_judge(model.scores(rows), validation) for model in models]

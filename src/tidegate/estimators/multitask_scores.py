@@ -9,7 +9,7 @@ import numpy as np
 
 from tidegate.estimators.multitask_data import TaskSpec
 from tidegate.reporting.scores import class_score, number_score
-from tidegate.reporting.task_scores import MAIN_FIGURES, TASK_FIGURES, task_monitors
+from tidegate.reporting.task_scores import MAIN_FIGURES, TASK_FIGURES, task_figure, task_monitors
 
 __all__ = ["monitors_of", "scores_by_task", "split_outputs", "validation_score"]
 
@@ -28,11 +28,11 @@ def validation_score(tasks: Sequence[TaskSpec], monitor: str) -> tuple[str, Scor
         return monitor, None
     if monitor == "mean":
         return monitor, lambda targets, outputs, weights: _mean(scores_by_task(tasks, targets, outputs, weights))
+    name = task_figure({task.name: task.kind for task in tasks}, monitor)
     for place, task in enumerate(tasks):
         for figure in TASK_FIGURES[task.kind]:
-            if monitor == f"{task.name}_{figure}" or (monitor == task.name and figure == MAIN_FIGURES[task.kind]):
-                score = partial(_figure, tasks, place, figure)
-                return f"{task.name}_{figure}", None if figure in _BY_NETWORK else score
+            if name == f"{task.name}_{figure}":
+                return name, None if figure in _BY_NETWORK else partial(_figure, tasks, place, figure)
     raise ValueError(f"monitor={monitor!r} is none of {', '.join(monitors_of(tasks))}")
 
 

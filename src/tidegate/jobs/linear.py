@@ -21,7 +21,7 @@ _TERMS = 12
 
 def linear_task() -> Task:
     """How a recipe of linear text classification is run: as one of text classification, but for the fitting."""
-    return dataclasses.replace(classification_task(), make=_make, fit=_fit, say=_say)
+    return dataclasses.replace(classification_task(), make=_make, fit=_fit, say=_say, monitor=lambda model: "accuracy")
 
 
 def _make(**arguments: Any) -> LinearTextClassifier:
@@ -31,9 +31,16 @@ def _make(**arguments: Any) -> LinearTextClassifier:
 
 
 def _fit(
-    model: LinearTextClassifier, splits: Splits[Any], *, run_folder: Path, resume: bool, loggers: Sequence[str] = ()
+    model: LinearTextClassifier,
+    splits: Splits[Any],
+    *,
+    run_folder: Path | None = None,
+    resume: bool = False,
+    loggers: Sequence[str] = (),
+    callbacks: Sequence[Any] = (),
 ) -> None:
-    del run_folder, resume, loggers  # seconds of work leave nothing to resume from, and no epochs to record
+    # Seconds of work leave nothing to resume from, and no epochs to record or to end early.
+    del run_folder, resume, loggers, callbacks
     fit_texts(model, splits)
 
 

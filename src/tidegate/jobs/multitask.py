@@ -21,6 +21,7 @@ from tidegate.jobs.run_steps import check_idle, noted_warnings, timed, truncatio
 from tidegate.jobs.splits import Splits, fit_texts
 from tidegate.jobs.tasks import Task, Trained, estimator
 from tidegate.reporting.facts import MultiTaskFacts
+from tidegate.reporting.task_scores import task_figure
 
 if TYPE_CHECKING:
     from tidegate.estimators.multi_task_text_model import MultiTaskTextModel
@@ -76,13 +77,19 @@ def multitask_task() -> Task:
         evaluate=_evaluate,
         predict=_predict,
         first_rows=check_first_targets,
+        monitor=lambda model: task_figure(model.tasks, model.monitor),
     )
 
 
 def _fit(
-    model: MultiTaskTextModel, splits: Splits[TargetExamples], *, run_folder: Path, resume: bool, **options: Any
+    model: MultiTaskTextModel,
+    splits: Splits[TargetExamples],
+    *,
+    run_folder: Path | None = None,
+    resume: bool = False,
+    **options: Any,
 ) -> None:
-    if not resume:
+    if run_folder is not None and not resume:
         for folder in run_folder.glob("single-*"):
             shutil.rmtree(folder, ignore_errors=True)  # of the run that this one replaces
     fit_texts(model, splits, run_folder=run_folder, resume=resume, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,9 @@ class Task:
         baseline: ``baseline(trained, tokenizer)`` -> the metrics of a simple model on the test part, if there is one.
         describe: ``describe(model, splits)`` -> the facts that concern all parts, as ``class_counts``.
         say: ``say(model, token_lengths)`` -> statements on what was trained.
-        fit: ``fit(model, parts, run_folder=..., resume=...)``.
+        fit: ``fit(model, parts, run_folder=..., resume=...)``, or for a trial of a search ``callbacks=...``.
+        monitor: From an estimator to the validation figure by which the trials of a search are compared: what its
+            history has as ``validation_NAME``, or it itself as ``validation_NAME_`` where it learns in no epochs.
     """
 
     unit: str
@@ -72,6 +75,7 @@ class Task:
     describe: Callable[[Any, Any], dict[str, Any]] = lambda model, splits: {}
     say: Callable[[Any, dict[str, list[int]]], Sequence[str]] = lambda model, lengths: ()
     fit: Callable[..., None] = fit_texts
+    monitor: Callable[[Any], str] = attrgetter("monitor")
 
 
 def estimator(name: str) -> Callable[..., Any]:

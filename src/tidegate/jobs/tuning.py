@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import secrets
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,15 @@ from tidegate.data.seeds import derive_seed
 from tidegate.errors import RecipeError, TidegateError, require
 from tidegate.jobs.run_folder import write_text
 from tidegate.jobs.splits import Splits
-from tidegate.jobs.text_data import read_splits
-from tidegate.jobs.tuning_space import Choice, Range, Space, override, parse_space
+from tidegate.jobs.tasks import Task, task_of
+from tidegate.jobs.tuning_space import Choice, Range, Space, default_space, override, parse_space
 
 __all__ = ["Trial", "Tuning", "tune"]
 
+# Keys that make a loss another figure.
+_OF_LOSS = ("training.loss", "model.regression_loss", "training.task_weights", "model.intent_weight")
 BEST_FILE, REPORT_FILE, TRIALS_FILE, STORAGE_FILE = "best.yaml", "tune.html", "trials.json", "study.db"
+_FAILURE = "failure"
 _log = logging.getLogger(__name__)
 
 
@@ -48,7 +52,7 @@ class Tuning:
         storage: Where its trials are kept.
         monitor: The validation metric that was compared.
         best: The best trial, or None where none was finished.
-        default: The metric of the recipe as it is, which is the first trial.
+        default: The metric of the recipe as it is, which is the first trial where its values lie within the space.
         trials: All of the study, in their order.
         importances: Key -> share of the metric's spread that it explains, where enough trials were finished.
         recipe: The best recipe, ready to train.
@@ -93,7 +97,7 @@ def tune(
 
     Args:
         name: The recipe.
-        search: ``KEY=VALUES`` or ``KEY=LOW..HIGH``, see `tuning_space`; none takes its default space.
+        search: ``KEY=VALUES`` or ``KEY=LOW..HIGH``, see `tuning_space`; none takes its default space of the task.
         overrides: Values over the recipe's, in every trial.
         data_dir: Folder that the recipe's data paths are relative to.
         trials: Finished trials at most, those of earlier calls included.
@@ -114,6 +118,7 @@ def tune(
     started = time.perf_counter()
     require("torch", "train")
     optuna: Any = require("optuna", "tune")
+    from tidegate.reporting.scores import sign_of
     from tidegate.training.study import make_sampler, open_study, optuna_errors
 
     if trials < 1:
@@ -123,19 +128,32 @@ def tune(
         return load_recipe(name, overrides=[*overrides, *more], data_dir=data_dir, check_files=check_files)
 
     recipe = load(check_files=True)
-    if recipe.sections.task != "text-classification":
-        raise RecipeError(f"{recipe.path}: tune searches recipes of the task text-classification; found another one.")
-    space = parse_space(search, load)
+    name = recipe.path  # whatever comes to be called like it, as the folder of the results
+    task = task_of(recipe.task)
+    space = parse_space(search or default_space(recipe.task, recipe.arguments), load)
     if recipe.arguments.get("devices", 1) != 1 or any(item.key == "training.devices" for item in space):
         raise RecipeError(
             f"{recipe.path}: tune trains each trial in one process, so that it can be ended early; leave out "
             "training.devices, and run several searches on one --storage instead."
         )
+    alone = task.make(**recipe.arguments)
+    monitor = task.monitor(alone)
+    sign = sign_of(monitor)
+    if monitor == "loss" and (changing := [item.key for item in space if item.key in _OF_LOSS]):
+        raise RecipeError(
+            f"--search {changing[0]}: losses of different {changing[0]} cannot be compared; set training.monitor to "
+            "another figure."
+        )
     try:
         drawn = make_sampler(sampler, lambda: {item.key: item.grid() for item in space}, seed)
     except ValueError as error:
         raise RecipeError(f"--sampler: {error}") from None
-    splits = read_splits(recipe)
+    splits = task.read(recipe)
+    if splits.validation is None and not alone.validation_fraction:
+        raise RecipeError(
+            f"{recipe.path}: there are no validation data to compare trials by: name data.validation, or set "
+            "training.validation_fraction above 0."
+        )
     folder = Path(out) if out is not None else Path(runs) / f"{recipe.name}-tune"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -147,16 +165,15 @@ def tune(
         "the data": _digest(splits),
         "the space": [repr(item) for item in space],
     }
-    monitor, sign = _monitor(recipe)
     study = open_study(place, recipe.name, facts, drawn, maximize=True, prune=prune)
     begun = len(study.get_trials(deepcopy=False))
     if begun and seed is not None and sampler != "grid":
         # The sampler of a search that goes on would draw the first trials again.
         study.sampler = make_sampler(sampler, dict, derive_seed(seed, "sampler", begun) % 2**32)
-    objective = _Objective(load, space, splits, monitor, sign)
+    objective = _Objective(task, load, space, splits, monitor, sign)
 
     def finished(study: Any, trial: Any) -> None:
-        found = _read(study, sign)
+        found = _read(study, space, sign)
         this = next(item for item in found if item.number == trial.number)
         _log.info(_line(this, monitor))
         if shown is not None:
@@ -165,7 +182,7 @@ def tune(
     interrupted = False
     with optuna_errors(place):
         if sampler != "grid" and not study.get_trials(deepcopy=False):
-            study.enqueue_trial(_defaults(recipe, space))
+            study.enqueue_trial(_defaults(alone, space))
         counted = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL)
         enough = optuna.study.MaxTrialsCallback(trials, states=counted)
         if len(study.get_trials(deepcopy=False, states=counted)) < trials:
@@ -173,95 +190,116 @@ def tune(
                 study.optimize(objective, timeout=timeout, callbacks=[finished, enough], catch=(TidegateError,))
             except KeyboardInterrupt:
                 interrupted = True
-        found = _read(study, sign)
+        found = _read(study, space, sign)
     best = _best(found, sign)
     if best is None and not interrupted:
-        raise TidegateError(f"{place}: none of {len(found)} trials was finished; the log says why.")
-    return _write(folder, place, recipe, load, monitor, best, found, _importances(study), interrupted, started)
+        raise TidegateError(f"{place}: none of {len(found)} trials was finished. {_failures(study)}")
+    chosen: Recipe | None = None
+    if best is not None:
+        chosen = load([override(key, value) for key, value in best.values.items()])
+        arguments = task.make(**chosen.arguments).get_params(deep=False)
+        arguments.pop("verbose", None)
+        write_text(folder / BEST_FILE, chosen.resolved(arguments))
+    importances = _importances(study)
+    _write_pages(folder, recipe.name, monitor, found, importances)
+    first = next((trial for trial in found if trial.number == 0 and trial.state == "complete"), None)
+    return Tuning(
+        folder=folder,
+        storage=place,
+        monitor=monitor,
+        best=best,
+        default=first.metric if first is not None and first.values == _as_it_is(alone, space) else None,
+        trials=found,
+        importances=importances,
+        recipe=None if chosen is None else folder / BEST_FILE,
+        report=folder / REPORT_FILE,
+        seconds=time.perf_counter() - started,
+        interrupted=interrupted,
+    )
 
 
 class _Objective:
     """A trial: the recipe with the values drawn, trained on the splits."""
 
     def __init__(
-        self, load: Callable[..., Recipe], space: Space, splits: Splits[Any], monitor: str, sign: float
+        self, task: Task, load: Callable[..., Recipe], space: Space, splits: Splits[Any], monitor: str, sign: float
     ) -> None:
-        self.load, self.space, self.splits, self.monitor, self.sign = load, space, splits, monitor, sign
+        self.task, self.load, self.space = task, load, space
+        self.splits, self.monitor, self.sign = splits, monitor, sign
 
     def __call__(self, trial: Any) -> float:
-        from tidegate.estimators.text_classifier import TextClassifier
         from tidegate.training.study import Pruning
 
-        values = {item.key: _suggest(trial, item) for item in self.space}
-        arguments = dict(self.load([override(key, value) for key, value in values.items()]).arguments)
-        arguments["verbose"] = False
-        if arguments.get("random_state") is None:
-            arguments["random_state"] = secrets.randbits(31)
-        held = self.splits.validation
-        model = TextClassifier(**arguments)
         try:
-            model.fit(
-                self.splits.train.texts,
-                self.splits.train.labels,
-                validation_data=None if held is None else (held.texts, held.labels),
-                callbacks=[Pruning(trial, self.monitor, self.sign)],
-            )
-        except ValueError as error:
+            values = {item.key: item.value(_suggest(trial, item)) for item in self.space}
+            arguments = dict(self.load([override(key, value) for key, value in values.items()]).arguments)
+            arguments["verbose"] = False
+            if arguments.get("random_state") is None:
+                arguments["random_state"] = secrets.randbits(31)
+            model = self.task.make(**arguments)
+            self.task.fit(model, self.splits, callbacks=[Pruning(trial, self.monitor, self.sign)])
+        except (TidegateError, ValueError) as error:
             # Values that are legal one by one and not together, as two options that exclude each other.
+            trial.set_user_attr(_FAILURE, str(error))
             raise TidegateError(str(error)) from error
-        best = model.history_[model.best_epoch_ - 1][f"validation_{self.monitor}"]
-        if best is None:
-            raise TidegateError("there are no validation data to compare trials by; set training.validation_fraction")
-        trial.set_user_attr("epochs", len(model.history_))
-        return self.sign * best
+        reached = _reached(model, self.monitor)
+        if reached is None:
+            raise TidegateError(
+                "there are no validation data to compare trials by: too few rows to set any aside; name data.validation"
+            )
+        return self.sign * reached
+
+
+def _reached(model: Any, monitor: str) -> float | None:
+    """The validation figure of a fitted model: of its best epoch, or, where it learns in no epochs, its own."""
+    history = getattr(model, "history_", None)
+    if history is None:
+        return getattr(model, f"validation_{monitor}_")
+    return history[model.best_epoch_ - 1].get(f"validation_{monitor}")
 
 
 def _suggest(trial: Any, item: Choice | Range) -> Any:
     if isinstance(item, Choice):
-        # Optuna keeps plain values alone; a list, say, is drawn by its place.
-        if all(value is None or isinstance(value, bool | int | float | str) for value in item.values):
-            return trial.suggest_categorical(item.key, item.values)
-        return item.values[trial.suggest_categorical(item.key, tuple(range(len(item.values))))]
+        return trial.suggest_categorical(item.key, item.grid())
     if item.whole:
         return trial.suggest_int(item.key, item.low, item.high, step=item.step or 1, log=item.log)
     return trial.suggest_float(item.key, item.low, item.high, step=item.step, log=item.log)
 
 
-def _defaults(recipe: Recipe, space: Space) -> dict[str, Any]:
-    """The recipe's own values of the keys of the space, where they lie within it."""
-    from tidegate.estimators.text_classifier import TextClassifier
+def _defaults(model: Any, space: Space) -> dict[str, Any]:
+    """What a sampler would draw for the recipe's own values of the keys of the space, where they lie within it."""
+    from tidegate.estimators.base import plain_value
 
-    arguments = TextClassifier(**recipe.arguments).get_params()
-    values = {}
+    arguments, drawn = model.get_params(deep=False), {}
     for item in space:
-        value = arguments.get(item.key.split(".")[-1])
-        if isinstance(item, Choice):
-            within = value in item.values
-        else:
-            within = isinstance(value, int | float) and item.low <= value <= item.high
-        if within:
-            values[item.key] = value
-    return values
+        with contextlib.suppress(ValueError):
+            drawn[item.key] = item.drawn(plain_value(arguments[item.key.split(".")[-1]]))
+    return drawn
 
 
-def _monitor(recipe: Recipe) -> tuple[str, float]:
-    from tidegate.estimators.text_classifier import TextClassifier
-    from tidegate.reporting.scores import sign_of
-
-    monitor = TextClassifier(**recipe.arguments).monitor
-    return monitor, sign_of(monitor)
+def _as_it_is(model: Any, space: Space) -> dict[str, Any] | None:
+    """The recipe's own values of the keys of the space; None where one lies outside."""
+    drawn = _defaults(model, space)
+    return {item.key: item.value(drawn[item.key]) for item in space} if len(drawn) == len(space) else None
 
 
 def _digest(splits: Splits[Any]) -> str:
     digest = hashlib.sha256()
-    for part in splits.parts().values():
-        for text, label in zip(part.texts, part.labels or [], strict=True):
-            digest.update(f"{text}\0{label}\0".encode("utf-8", "surrogatepass"))
+    rows = [row for part in splits.parts().values() for row in zip(*_columns(part), strict=True)]
+    for row in (*rows, *((text,) for text in splits.unlabelled or ())):
+        digest.update("".join(f"{value}\0" for value in row).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 
-def _read(study: Any, sign: float) -> list[Trial]:
-    found = []
+def _columns(part: Any) -> Iterable[list[Any]]:
+    """What there is of each row of a part: its text or sentence, and all that is learned of it."""
+    for name in ("texts", "sentences", "labels", "targets", "tags", "intents"):
+        column = getattr(part, name, None)
+        yield from column.values() if isinstance(column, dict) else () if column is None else (column,)
+
+
+def _read(study: Any, space: Space, sign: float) -> list[Trial]:
+    items, found = {item.key: item for item in space}, []
     for trial in study.get_trials(deepcopy=False):
         state = trial.state.name.lower()
         if state in ("waiting", "running"):
@@ -270,7 +308,8 @@ def _read(study: Any, sign: float) -> list[Trial]:
         value = trial.value if state == "complete" else max(told, default=None) if state == "pruned" else None
         duration = trial.duration.total_seconds() if trial.duration is not None else 0.0
         metric = None if value is None else sign * value
-        found.append(Trial(trial.number, state, dict(trial.params), metric, len(told), duration))
+        values = {key: items[key].value(drawn) for key, drawn in trial.params.items()}
+        found.append(Trial(trial.number, state, values, metric, len(told), duration))
     return found
 
 
@@ -279,11 +318,18 @@ def _best(trials: Sequence[Trial], sign: float) -> Trial | None:
     return max(finished, key=lambda trial: sign * (trial.metric or 0.0), default=None)
 
 
+def _failures(study: Any) -> str:
+    """What the first trial failed of, where one did."""
+    told = (trial.user_attrs.get(_FAILURE) for trial in study.get_trials(deepcopy=False))
+    first = next((reason for reason in told if reason), None)
+    return "Give more --trials." if first is None else f"The first failed: {first}"
+
+
 def _importances(study: Any) -> dict[str, float]:
     optuna: Any = require("optuna", "tune")
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The number of trials is too small")
+            warnings.simplefilter("ignore")  # of few trials, or of such as hardly differ
             return dict(optuna.importance.get_param_importances(study))
     except (ValueError, RuntimeError):  # too few trials, or all alike
         return {}
@@ -293,51 +339,19 @@ def _line(trial: Trial, monitor: str) -> str:
     values = ", ".join(f"{key.split('.')[-1]} {_short(value)}" for key, value in trial.values.items())
     metric = "failed" if trial.metric is None else f"{monitor} {trial.metric:.4f}"
     ended = " (ended early)" if trial.state == "pruned" else ""
-    return f"trial {trial.number}: {metric}{ended} in {trial.epochs} epochs, {trial.seconds:.0f} s: {values}"
+    epochs = f"{trial.epochs} epochs, " if trial.epochs else ""
+    return f"trial {trial.number}: {metric}{ended} in {epochs}{trial.seconds:.0f} s: {values}"
 
 
 def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _write(
-    folder: Path,
-    storage: str,
-    recipe: Recipe,
-    load: Callable[..., Recipe],
-    monitor: str,
-    best: Trial | None,
-    trials: list[Trial],
-    importances: dict[str, float],
-    interrupted: bool,
-    started: float,
-) -> Tuning:
-    from tidegate.estimators.text_classifier import TextClassifier
+def _write_pages(folder: Path, name: str, monitor: str, trials: Sequence[Trial], importances: dict[str, float]) -> None:
+    """The trials as JSON, and a page on them."""
     from tidegate.reporting.tuning import render_tuning
 
-    path = None
-    if best is not None:
-        chosen = load([override(key, value) for key, value in best.values.items()])
-        path = folder / BEST_FILE
-        arguments = {**TextClassifier(**chosen.arguments).get_params()}
-        write_text(path, chosen.resolved({name: value for name, value in arguments.items() if name != "verbose"}))
     rows = [vars(trial) for trial in trials]
-    write_text(
-        folder / TRIALS_FILE,
-        json.dumps({"monitor": monitor, "trials": rows, "importances": importances}, indent=1, ensure_ascii=False),
-    )
-    write_text(folder / REPORT_FILE, render_tuning(recipe.name, monitor, rows, importances))
-    first = next((trial.metric for trial in trials if trial.number == 0 and trial.state == "complete"), None)
-    return Tuning(
-        folder=folder,
-        storage=storage,
-        monitor=monitor,
-        best=best,
-        default=first,
-        trials=trials,
-        importances=importances,
-        recipe=path,
-        report=folder / REPORT_FILE,
-        seconds=time.perf_counter() - started,
-        interrupted=interrupted,
-    )
+    facts = {"monitor": monitor, "trials": rows, "importances": importances}
+    write_text(folder / TRIALS_FILE, json.dumps(facts, indent=1, ensure_ascii=False))
+    write_text(folder / REPORT_FILE, render_tuning(name, monitor, rows, importances))
