@@ -56,6 +56,7 @@ WITHOUT_TORCH = [
     "features/bm25.py",
     "features/linear_model.py",
     "features/vector_files.py",
+    "features/vector_writing.py",
     "features/vectors.py",
     "deploy/bundle.py",
     "deploy/bundle_members.py",

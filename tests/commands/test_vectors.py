@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 from tidegate.cli import app
-from tidegate.features.vector_files import read_vectors, write_vectors
+from tidegate.commands import vectors as commands
+from tidegate.features.vector_files import read_vectors
+from tidegate.features.vector_writing import write_vectors
 from tidegate.features.vectors import WordVectors
+from tidegate.jobs.reports import Report
 
 RUNNER = CliRunner()
 PLANE = np.array([[2.0, 2.0], [2.0, -2.0], [1.0, 3.0], [1.0, -3.0], [-1.0, 0.1]], dtype=np.float32)
@@ -84,8 +91,46 @@ def test_training(tmp_path: Path) -> None:
         *options,
     )
     assert {"The", "the", ",", "A"} <= set(read_vectors(tmp_path / "v.vec").words)
+    (tmp_path / "g.txt").write_bytes("电影 好 电影\n".encode("gb18030") * 5)
+    run("train", tmp_path / "g.txt", "--out", tmp_path / "g.vec", "--encoding", "gb18030", *options)
+    assert set(read_vectors(tmp_path / "g.vec").words) == {"电", "影", "好"}
+    for option in (("--keep-marks", "--tokenizer", "characters"), ("--keep-marks", "--tokenizer", "jieba")):
+        run("train", tmp_path / "t.txt.gz", "--out", tmp_path / "c.txt", *option, *options)
+        assert {"!", "a"} < set(read_vectors(tmp_path / "c.txt").words)
+    for out in ("v.txt.gz", "."):
+        said = run("train", tmp_path / "t.txt.gz", "--out", tmp_path / out, *options, code=1)
+        assert "epoch" not in said
     refused = run("train", tmp_path / "t.jsonl", "--out", tmp_path / "no" / "v.vec", "--text", "body", code=1)
     assert "there is no folder" in refused
     assert "Did you mean 'jieba'" in run(
         "train", tmp_path / "t.txt.gz", "--out", tmp_path / "v.npz", "--tokenizer", "jiebe", code=1
     )
+
+
+def test_ctrl_c_keeps_what_was_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gensim")
+    (tmp_path / "t.txt").write_text("the cat sat\nthe dog sat\n" * 300, encoding="utf-8")
+    press = {"after": 0}
+
+    @contextmanager
+    def pressing(quiet: bool = False) -> Iterator[Report]:
+        epochs = 0
+
+        def report(what: str, done: int, of: int | None) -> None:
+            nonlocal epochs
+            epochs += what == "learning" and done == of == 1
+            if what == "learning" and epochs == press["after"] and done != of:
+                press["after"] = -1
+                os.kill(os.getpid(), signal.SIGINT)
+
+        yield report
+
+    monkeypatch.setattr(commands, "progress_bar", pressing)
+    out = tmp_path / "v.npz"
+    given = ("train", tmp_path / "t.txt", "--out", out, "--method", "cbow", "--size", "4", "--epochs", "9")
+    assert "interrupted" in run(*given, code=130)
+    assert not out.exists()
+    press["after"] = 2
+    said = run(*given, "--json", code=130)
+    assert "interrupted after 2 of 9 epochs" in " ".join(said.split())
+    assert set(read_vectors(out).words) == {"the", "cat", "dog", "sat"}

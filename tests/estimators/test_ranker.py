@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 import tidegate
 from tidegate import Ranker
 from tidegate.errors import DataError
-from tidegate.features.vector_files import write_vectors
+from tidegate.features.vector_writing import write_vectors
 from tidegate.features.vectors import WordVectors
 
 # What answers a query has no word of it, so that only what was learned finds it; a trap has one.

@@ -17,7 +17,7 @@ from tidegate.data.tag_schemes import convert_tags, illegal_places, spans_of
 from tidegate.deploy.bundle import load_bundle, save_bundle
 from tidegate.errors import BundleError, DataError
 from tidegate.estimators.sequence_tagger import SequenceTagger
-from tidegate.features.vector_files import write_vectors
+from tidegate.features.vector_writing import write_vectors
 from tidegate.features.vectors import WordVectors
 from tiny_tags import tiny_sentences
 

@@ -24,7 +24,7 @@ from tidegate.estimators.base import stratified_split
 from tidegate.estimators.loading import load
 from tidegate.estimators.text_classifier import TextClassifier
 from tidegate.features.cooccurrence import cooccurrence_vectors
-from tidegate.features.vector_files import write_vectors
+from tidegate.features.vector_writing import write_vectors
 from tidegate.features.vectors import WordVectors
 
 GOOD = ["great", "lovely", "moving", "clever", "funny", "warm", "bright", "superb"]

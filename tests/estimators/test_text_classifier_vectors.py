@@ -13,7 +13,7 @@ from tidegate import TextClassifier
 from tidegate.config import load_recipe
 from tidegate.errors import DataError, RecipeError
 from tidegate.estimators.loading import load
-from tidegate.features.vector_files import write_vectors
+from tidegate.features.vector_writing import write_vectors
 from tidegate.features.vectors import WordVectors
 from tidegate.jobs import train
 from tiny_reviews import BAD, FILLERS, GOOD, RECIPE, rows, write_tiny

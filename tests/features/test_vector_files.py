@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tidegate.errors import DataError
-from tidegate.features.vector_files import FORMATS, read_vectors, write_vectors
+from tidegate.features.vector_files import read_vectors
+from tidegate.features.vector_writing import FORMATS, write_vectors
 from tidegate.features.vectors import Subwords, WordVectors
 
 WORDS = ("the", "naïve", "电影", "don't", "😀")
@@ -213,20 +214,6 @@ def test_a_file_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
         read_vectors(tmp_path / "glowe.txt")
     with pytest.raises(DataError, match="expected a file, found a folder"):
         read_vectors(tmp_path)
-
-
-def test_what_cannot_be_written(tmp_path: Path) -> None:
-    spaced = WordVectors(("a b", "c"), NUMBERS[:2])
-    for form in ("glove", "word2vec", "binary"):
-        with pytest.raises(DataError, match="'a b' cannot stand in a file of the form"):
-            write_vectors(tmp_path / "v.x", spaced, form)
-    assert read_vectors(write_vectors(tmp_path / "v.npz", spaced)).words == ("a b", "c")
-    with pytest.raises(DataError, match=r"'glov': expected one of .* Did you mean 'glove'\?"):
-        write_vectors(tmp_path / "v.x", VECTORS, "glov")
-    with pytest.raises(DataError, match="could not be written"):
-        write_vectors(tmp_path / "no" / "v.npz", VECTORS)
-    with pytest.raises(DataError, match="compress the file afterwards"):
-        write_vectors(tmp_path / "v.txt.gz", VECTORS)
 
 
 def test_subwords_stay_in_npz(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tidegate.errors import DataError
+from tidegate.errors import DataError, MissingExtraError
 from tidegate.features.vector_training import METHODS, train_vectors
 
 gensim = pytest.importorskip("gensim")
@@ -86,7 +88,39 @@ def test_a_long_text_is_read_to_its_end() -> None:
 def test_what_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         train(**{"method": "cbow", **changes})
-    with pytest.raises(DataError, match="no word occurs"):
+    with pytest.raises(DataError, match="the text holds no word"):
         train_vectors([])
     with pytest.raises(DataError, match="no two words of the text stand together"):
         train_vectors([["a"]] * 9, method="glove")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_training_that_is_stopped_keeps_what_it_learned(method: str) -> None:
+    ended: list[int] = []
+    moved: list[tuple[int, int]] = []
+    vectors = train(
+        method,
+        progress=lambda epoch, epochs, seconds: ended.append(epoch),
+        advance=lambda done, of: moved.append((done, of)),
+        stop=lambda: len(ended) == 2,
+    )
+    assert ended == [1, 2]
+    assert moved == sorted(moved) and moved[-1][0] < moved[-1][1] and len({of for _, of in moved}) == 1
+    assert len(vectors) == 14 and np.isfinite(vectors.vectors).all()
+    assert not np.array_equal(vectors.vectors, train(method, epochs=1).vectors)
+    train(method, epochs=2, advance=lambda done, of: moved.append((done, of)))
+    assert moved[-1][0] > 0.4 * moved[-1][1]
+
+
+@pytest.mark.parametrize(("method", "package"), [("glove", "scipy"), ("glove", "torch"), ("cbow", "gensim")])
+def test_a_missing_package_is_named_before_the_text_is_read(
+    method: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+
+    def text() -> Iterator[list[str]]:
+        raise AssertionError("the text was read")
+        yield
+
+    with pytest.raises(MissingExtraError, match=f"needs the package '{package}'"):
+        train_vectors(text(), method=method)

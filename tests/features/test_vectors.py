@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tidegate.errors import DataError
-from tidegate.features.vector_files import write_vectors
+from tidegate.features.vector_writing import write_vectors
 from tidegate.features.vectors import Subwords, WordVectors, subword_hashes, token_vectors
 
 WORDS = ("king", "queen", "man", "woman", "apple")

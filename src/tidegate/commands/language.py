@@ -8,17 +8,25 @@ from typing import Annotated
 import typer
 
 from tidegate.commands import terminal
+from tidegate.commands.progress import progress_bar
 from tidegate.commands.session import (
     AsJson,
+    BadBytes,
     Debug,
+    Encoding,
     KeepCase,
     LeastCount,
+    OverwriteFile,
     Quiet,
+    ResumeFile,
     Seed,
     TextField,
     TextFile,
     Verbose,
+    check_resume,
     command_group,
+    end_interrupted,
+    reading_options,
     session,
 )
 
@@ -46,20 +54,32 @@ def train_command(
     batch_size: Annotated[int, typer.Option(min=1, help="Pieces of a step.")] = 32,
     max_tokens: Annotated[int, typer.Option(min=2, help="Tokens of a piece.")] = 128,
     text: TextField = "text",
+    encoding: Encoding = None,
+    errors: BadBytes = None,
     seed: Seed = 0,
+    resume: ResumeFile = False,
+    overwrite: OverwriteFile = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Learn a language model from texts; a twentieth of them is held out and chooses the epoch."""
-    with session(verbose, quiet, debug):
+    """Learn a language model from texts; a twentieth of them is held out and chooses the epoch.
+
+    Ctrl-C keeps the best epoch so far; --resume then goes on.
+    """
+    check_resume(resume, overwrite)
+    with session(verbose, quiet, debug), progress_bar(quiet) as report:
         from tidegate.jobs import language
 
         trained = language.train(
             text_file,
             out,
             text=text,
+            **reading_options(encoding=encoding, errors=errors),
+            resume=resume,
+            overwrite=overwrite,
+            report=report,
             tokenizer=tokenizer,
             lowercase=not keep_case,
             max_vocabulary=vocabulary,
@@ -78,6 +98,13 @@ def train_command(
         )
         held = trained["validation_perplexity"]
         said = "" if held is None else f", perplexity {held:.1f} on texts that it has not seen"
+        if trained["interrupted"]:
+            if as_json:
+                terminal.print_json(trained)
+            end_interrupted(
+                f"interrupted after {trained['epochs']} epochs. The best so far (epoch {trained['best_epoch']}{said}) "
+                f"is in {out}. Go on with the same command and --resume."
+            )
         terminal.print_result(
             trained,
             f"{out}: {trained['tokens']:,} tokens known, epoch {trained['best_epoch']} kept{said}\n"
@@ -91,12 +118,15 @@ def evaluate_command(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A language model's file.", show_default=False)],
     text_file: TextFile,
     text: TextField = "text",
+    encoding: Encoding = None,
+    errors: BadBytes = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Say how well a language model foretells the tokens of texts."""
-    with session(debug=debug):
+    with session(debug=debug), progress_bar() as report:
         from tidegate.jobs import language
 
-        found = language.evaluate(model, text_file, text=text)
+        reading = reading_options(encoding=encoding, errors=errors)
+        found = language.evaluate(model, text_file, text=text, **reading, report=report)
         terminal.print_result({"perplexity": found}, f"perplexity {found:.2f}", as_json)

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -36,6 +36,10 @@ KeepCase = Annotated[bool, typer.Option("--keep-case", help="Upper and lower cas
 LeastCount = Annotated[int, typer.Option("--min-count", min=1, help="Occurrences that earn a token its vector.")]
 WordTokenizer = Annotated[str, typer.Option("--tokenizer", help="words, characters or jieba.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all that is drawn.")]
+ResumeFile = Annotated[
+    bool, typer.Option("--resume", help="Go on with the training of --out that was broken off, by the same options.")
+]
+OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Begin anew where one was broken off.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 TextColumn = Annotated[
@@ -74,7 +78,9 @@ def command_group(purpose: str, example: str) -> typer.Typer:
     )
 
 
-def reading_options(*, delimiter: str | None, quote: str | None, header: str | None, **others: Any) -> dict[str, Any]:
+def reading_options(
+    *, delimiter: str | None = None, quote: str | None = None, header: str | None = None, **others: Any
+) -> dict[str, Any]:
     """How a file is read, as far as the command line says so."""
     given = {"delimiter": delimiter, "quote": quote, **others}
     reading: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -109,6 +115,18 @@ def session(verbose: bool = False, quiet: bool = False, debug: bool = False) -> 
                 raise
             complain(str(error) if isinstance(error, TidegateError) else _unforeseen(error))
             raise typer.Exit(MISUSE if isinstance(error, RecipeError) else FAILED) from None
+
+
+def check_resume(resume: bool, overwrite: bool) -> None:
+    """Refuse --resume beside --overwrite."""
+    if resume and overwrite:
+        raise typer.BadParameter("--resume goes on with a run and --overwrite replaces it; give one of the two.")
+
+
+def end_interrupted(message: str) -> NoReturn:
+    """Leave a command that Ctrl-C ended after what was done had been kept."""
+    complain(message)
+    raise typer.Exit(INTERRUPTED)
 
 
 def _unforeseen(error: Exception) -> str:

@@ -9,7 +9,6 @@ import typer
 
 from tidegate.commands import terminal
 from tidegate.commands.session import (
-    INTERRUPTED,
     AsJson,
     DataDir,
     Debug,
@@ -17,7 +16,8 @@ from tidegate.commands.session import (
     Quiet,
     RecipeName,
     Verbose,
-    complain,
+    check_resume,
+    end_interrupted,
     session,
 )
 
@@ -54,8 +54,7 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train the model of a recipe, test it, and write the model, its report and its metrics into a folder."""
-    if resume and overwrite:
-        raise typer.BadParameter("--resume goes on with a run and --overwrite replaces it; give one of the two.")
+    check_resume(resume, overwrite)
     with session(verbose, quiet, debug):
         from tidegate import jobs
         from tidegate.config import load_recipe
@@ -77,11 +76,10 @@ def train(
             terminal.print_json(terminal.training_json(run))
         if run.interrupted:
             accuracy = "" if run.validation_accuracy is None else f", validation accuracy {run.validation_accuracy:.4f}"
-            complain(
+            end_interrupted(
                 f"interrupted after {run.epochs} epochs. The best so far (epoch {run.best_epoch}{accuracy}) is in "
                 f"{run.model}. Go on with: tidegate train {recipe} --resume --out {run.folder}"
             )
-            raise typer.Exit(INTERRUPTED)
         if not as_json:
             terminal.print_training(terminal.make_console(), loaded.sections.output.title or loaded.name, run)
 
@@ -138,8 +136,7 @@ def tune(
         else:
             _print(result)
         if result.interrupted:
-            complain(f"interrupted. Go on with the same command; the trials are in {result.storage}.")
-            raise typer.Exit(INTERRUPTED)
+            end_interrupted(f"interrupted. Go on with the same command; the trials are in {result.storage}.")
 
 
 def augment(

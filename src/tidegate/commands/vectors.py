@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tidegate.commands import terminal
+from tidegate.commands.progress import progress_bar
 from tidegate.commands.session import (
     AsJson,
+    BadBytes,
     Debug,
+    Encoding,
     KeepCase,
     LeastCount,
     Quiet,
@@ -20,6 +23,8 @@ from tidegate.commands.session import (
     Verbose,
     WordTokenizer,
     command_group,
+    end_interrupted,
+    reading_options,
     session,
 )
 
@@ -60,6 +65,8 @@ def train_command(
     keep_case: KeepCase = False,
     keep_marks: Annotated[bool, typer.Option("--keep-marks", help="Punctuation has vectors too.")] = False,
     text: TextField = "text",
+    encoding: Encoding = None,
+    errors: BadBytes = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads; a run repeats exactly with one.")] = 1,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -67,14 +74,18 @@ def train_command(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Learn word vectors from a text: word2vec, FastText or GloVe."""
-    with session(verbose, quiet, debug):
+    """Learn word vectors from a text: word2vec, FastText or GloVe.
+
+    Ctrl-C ends the training; the vectors are kept as they are then.
+    """
+    with session(verbose, quiet, debug), progress_bar(quiet) as report:
         from tidegate.jobs import vectors
 
         learned = vectors.train(
             text_file,
             out,
             text=text,
+            **reading_options(encoding=encoding, errors=errors),
             tokenizer=tokenizer,
             lowercase=not keep_case,
             keep_marks=keep_marks,
@@ -90,9 +101,16 @@ def train_command(
             buckets=buckets,
             threads=threads,
             random_state=seed,
+            report=report,
         )
-        advice = f"\nLook into it: tidegate vectors neighbours {out} {learned.words[len(learned) // 10]}"
-        _print_file(out, learned, as_json, advice)
+        found = learned.vectors
+        advice = f"\nLook into it: tidegate vectors neighbours {out} {found.words[len(found) // 10]}"
+        _print_file(out, found, as_json, "" if learned.interrupted else advice)
+        if learned.interrupted:
+            end_interrupted(
+                f"interrupted after {learned.epochs} of {epochs} epochs. {out} holds the vectors as they were then, of "
+                f"fewer passes over the text than asked for; word vectors are learned anew, not resumed."
+            )
 
 
 @app.command("neighbours", epilog="Example: tidegate vectors neighbours glove.6B.50d.txt film --count 5")
@@ -104,10 +122,10 @@ def neighbours_command(
     debug: Debug = False,
 ) -> None:
     """Show the words nearest to a word, by cosine."""
-    with session(debug=debug):
-        from tidegate.features.vector_files import read_vectors
+    with session(debug=debug), progress_bar() as report:
+        from tidegate.jobs import vectors
 
-        _print_words(read_vectors(file).neighbours(word, count), as_json)
+        _print_words(vectors.read(file, report).neighbours(word, count), as_json)
 
 
 @app.command("analogy", epilog="Example: tidegate vectors analogy glove.6B.50d.txt man king woman")
@@ -121,10 +139,10 @@ def analogy_command(
     debug: Debug = False,
 ) -> None:
     """Show what is to C as B is to A: the words nearest to B - A + C."""
-    with session(debug=debug):
-        from tidegate.features.vector_files import read_vectors
+    with session(debug=debug), progress_bar() as report:
+        from tidegate.jobs import vectors
 
-        _print_words(read_vectors(file).analogy(first, second, third, count), as_json)
+        _print_words(vectors.read(file, report).analogy(first, second, third, count), as_json)
 
 
 @app.command(
@@ -144,10 +162,11 @@ def evaluate_command(
     debug: Debug = False,
 ) -> None:
     """Judge vectors by what people say: Spearman's correlation of likeness, accuracy of analogies."""
-    with session(debug=debug):
+    with session(debug=debug), progress_bar() as report:
         from tidegate.jobs import vectors
 
-        found = vectors.evaluate(file, similarity=similarity or [], analogies=analogies or [], most=most)
+        given = {"similarity": similarity or [], "analogies": analogies or []}
+        found = vectors.evaluate(file, **given, most=most, report=report)
         if as_json:
             terminal.print_json(found)
             return
@@ -182,10 +201,10 @@ def convert_command(
     debug: Debug = False,
 ) -> None:
     """Write vectors in another form, all of them or some."""
-    with session(debug=debug):
+    with session(debug=debug), progress_bar() as report:
         from tidegate.jobs import vectors
 
-        written = vectors.convert(file, out, form=form, words=words, most=most)
+        written = vectors.convert(file, out, form=form, words=words, most=most, report=report)
         _print_file(out, written, as_json)
 
 

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -176,8 +177,12 @@ class TextLanguageModel(NeuralEstimator):
         )
         return self
 
-    def perplexity(self, X: Any) -> float:
+    def perplexity(self, X: Any, *, progress: Callable[[int, int], None] | None = None) -> float:
         """The exponential of the mean loss of a foretold token of texts, in both directions where there are two.
+
+        Args:
+            X: Texts.
+            progress: Called now and then with how many tokens are read, and of how many.
 
         Raises:
             NotFittedError: `fit` has not been called.
@@ -189,10 +194,14 @@ class TextLanguageModel(NeuralEstimator):
             raise DataError("X has no text of two tokens, of which the second could be foretold")
         lengths = np.array([len(piece) for piece in pieces], dtype=np.int64)
         total = count = 0.0
+        done = 0
         with torch.inference_mode():
             for rows in batches_within(lengths, _ROWS, _TOKENS):
                 loss, tokens = network.loss(make_batch([pieces[row] for row in rows]).to(device))
                 total, count = total + float(loss), count + float(tokens)
+                done += int(lengths[rows].sum())
+                if progress is not None:
+                    progress(done, int(lengths.sum()))
         return math.exp(total / count)
 
     def score(self, X: Any, y: Any = None) -> float:

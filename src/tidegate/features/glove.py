@@ -43,6 +43,10 @@ class Glove(nn.Module):
         weights = (counts / self.maximum).pow(self.power).clamp(max=1.0)
         return (weights * (products + biases - counts.log()).square()).sum()
 
+    def sums(self) -> np.ndarray:
+        """The sums of each word's two vectors, ``[V, D]`` float32, which are what is kept of a model."""
+        return (self.words + self.contexts).detach().numpy()
+
 
 def fit_glove(
     counts: sparse.csr_matrix,
@@ -55,6 +59,8 @@ def fit_glove(
     batch_size: int = 8192,
     random_state: int = 0,
     progress: Callable[[int, float], None] | None = None,
+    advance: Callable[[int, int], None] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> np.ndarray:
     """Train GloVe with AdaGrad on a matrix of co-occurrences.
 
@@ -68,6 +74,8 @@ def fit_glove(
         batch_size: Pairs of a step.
         random_state: Seed of the first values and of the order of the pairs.
         progress: Called after each epoch with its number, from 1, and the mean of the loss over the pairs.
+        advance: Called after each step with how many pairs of the epoch are done, and how many it has.
+        stop: Asked before each step whether to end now, with what was learned so far.
 
     Returns:
         ``[V, D]`` float32, the sums of a word's two vectors.
@@ -81,13 +89,18 @@ def fit_glove(
     optimizer = torch.optim.Adagrad(model.parameters(), lr=learning_rate, initial_accumulator_value=1.0)
     for epoch in range(1, epochs + 1):
         order = torch.from_numpy(np.random.default_rng([random_state, epoch]).permutation(len(values)))
-        total = 0.0
+        total, done = 0.0, 0
         for chosen in order.split(batch_size):
+            if stop is not None and stop():
+                return model.sums()
             optimizer.zero_grad()
             loss = model(rows[chosen], columns[chosen], values[chosen])
             loss.backward()
             optimizer.step()
             total += float(loss.detach())
+            done += len(chosen)
+            if advance is not None:
+                advance(done, len(values))
         if progress is not None:
             progress(epoch, total / max(len(values), 1))
-    return (model.words + model.contexts).detach().numpy()
+    return model.sums()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,7 +120,11 @@ def _find(vectors: WordVectors, word: str) -> np.ndarray | None:
 
 
 def score_analogies(
-    vectors: WordVectors, sections: dict[str, list[tuple[str, str, str, str]]], *, most: int | None = 30_000
+    vectors: WordVectors,
+    sections: dict[str, list[tuple[str, str, str, str]]],
+    *,
+    most: int | None = 30_000,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, AnalogyScore]:
     """Judge vectors by analogies in lower case: the answer to ``a : b = c : ?`` is the word nearest to b - a + c.
 
@@ -130,6 +134,7 @@ def score_analogies(
         vectors: The most frequent words first.
         sections: Those of `read_analogies`.
         most: How many of the words, from the first on, are known and are answers; None takes all.
+        progress: Called after each section with how many analogies are done, and of how many.
 
     Returns:
         The score of each section, and of ``semantic`` (those whose name does not begin with ``gram``), ``syntactic``
@@ -140,7 +145,11 @@ def score_analogies(
     for row, word in enumerate(words):
         index.setdefault(word, row)
     unit = vectors.unit[:most]
-    scores = {name: _score_section(unit, index, questions) for name, questions in sections.items()}
+    scores: dict[str, AnalogyScore] = {}
+    for name, questions in sections.items():
+        scores[name] = _score_section(unit, index, questions)
+        if progress is not None:
+            progress(sum(score.total for score in scores.values()), sum(map(len, sections.values())))
     kinds = {
         "semantic": [score for name, score in scores.items() if not name.startswith("gram")],
         "syntactic": [score for name, score in scores.items() if name.startswith("gram")],

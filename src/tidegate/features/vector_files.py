@@ -1,4 +1,4 @@
-"""Files of word vectors: GloVe and word2vec text, word2vec binary, FastText, and npz; read by memory map."""
+"""Reading files of word vectors: GloVe and word2vec text, word2vec binary, FastText, and npz; by memory map."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import struct
 import warnings
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,20 +18,22 @@ from typing import Any
 import numpy as np
 
 from tidegate.data.files import COMPRESSIONS, open_bytes, open_text, plain_suffix, signature_hint
-from tidegate.errors import DataError, nearest, require
+from tidegate.errors import DataError, require
 from tidegate.features.vectors import Subwords, WordVectors
 
-__all__ = ["FORMATS", "read_vectors", "write_vectors"]
+__all__ = ["from_gensim", "read_vectors"]
 
-FORMATS = ("npz", "glove", "word2vec", "binary")
-_ENDINGS = {".npz": "npz", ".bin": "binary", ".vec": "word2vec"}
 _FASTTEXT_MODEL = struct.pack("<i", 793712314)
 _PARSED_AT_ONCE = 4096
 _LONGEST_WORD = 1 << 16
+_REPORT_EVERY = 4096
+Progress = Callable[[int, int], None]
 _log = logging.getLogger(__name__)
 
 
-def read_vectors(path: str | os.PathLike[str], only: Collection[str] | None = None) -> WordVectors:
+def read_vectors(
+    path: str | os.PathLike[str], only: Collection[str] | None = None, *, progress: Progress | None = None
+) -> WordVectors:
     """The vectors of a file, whose kind shows from its ending and its beginning.
 
     - ``.npz``: arrays ``vectors`` [V, D] and ``words`` (texts, or their UTF-8 bytes with a line break between two). The
@@ -46,6 +48,7 @@ def read_vectors(path: str | os.PathLike[str], only: Collection[str] | None = No
     Args:
         path: The file.
         only: Words to keep; None keeps all.
+        progress: Called now and then with how many bytes of a text or binary file are read, and of how many.
 
     Raises:
         DataError: The file is missing, damaged or cut short, or a line has another dimension or no number where one is
@@ -61,48 +64,26 @@ def read_vectors(path: str | os.PathLike[str], only: Collection[str] | None = No
         if data[:4] == _FASTTEXT_MODEL:
             return _read_fasttext_model(path, only)
         if plain_suffix(path) == ".bin":
-            return _read_binary(path, data, only)
-        return _read_text(path, data, only)
-
-
-def write_vectors(path: str | os.PathLike[str], vectors: WordVectors, form: str | None = None) -> Path:
-    """Write vectors as ``"npz"``, ``"glove"``, ``"word2vec"`` (text) or ``"binary"``; None goes by the ending.
-
-    Only npz keeps subwords. The endings are .npz, .bin (binary) and .vec (word2vec); others are GloVe's text.
-
-    Raises:
-        DataError: There is no such form, a word has a blank where the form ends words with one, or the file cannot be
-            written.
-    """
-    path = Path(path)
-    form = _ENDINGS.get(path.suffix.lower(), "glove") if form is None else form
-    if form not in FORMATS:
-        raise DataError(f"format {form!r}: expected one of {', '.join(FORMATS)}.{nearest(form, FORMATS)}")
-    if path.suffix.lower() in COMPRESSIONS:
-        raise DataError(f"{path}: vectors are written plain; compress the file afterwards")
-    separators = ("\n",) if form == "npz" else (" ", "\n")
-    for word in vectors.words:
-        if not word or any(separator in word for separator in separators):
-            raise DataError(f"{path}: the word {word!r} cannot stand in a file of the form {form}; write npz")
-    try:
-        _WRITERS[form](path, vectors)
-    except OSError as error:
-        raise DataError(f"{path}: the vectors could not be written: {error.strerror or error}") from None
-    return path
+            return _read_binary(path, data, only, progress)
+        return _read_text(path, data, only, progress)
 
 
 # --- text
 
 
-def _read_text(path: Path, data: mmap.mmap | bytes, only: Collection[str] | None) -> WordVectors:
+def _read_text(
+    path: Path, data: mmap.mmap | bytes, only: Collection[str] | None, progress: Progress | None
+) -> WordVectors:
     _check_is_text(path, data)
-    lines = _lines(data)
+    stream = io.BytesIO(data) if isinstance(data, bytes) else data
+    lines = iter(stream.readline, b"")
     first = next(lines).split()
     promised: int | None = None
     if len(first) == 2 and first[0].isdigit() and first[1].isdigit():
         promised, size, start = int(first[0]), int(first[1]), 2
     else:
-        lines, size, start = _lines(data), len(first) - 1, 1
+        stream.seek(0)
+        size, start = len(first) - 1, 1
         # GloVe's words may have blanks, also the first one.
         while size > 1 and not _is_number(first[len(first) - size]):
             size -= 1
@@ -112,6 +93,8 @@ def _read_text(path: Path, data: mmap.mmap | bytes, only: Collection[str] | None
     rows = _Rows(path, size, only)
     number = start - 1
     for number, line in enumerate(lines, start):
+        if progress is not None and number % _REPORT_EVERY == 0:
+            progress(stream.tell(), len(data))
         word, _, numbers = line.rstrip().partition(b" ")
         if numbers.count(b" ") != size - 1 or not word:
             word, numbers = _split_odd_line(path, number, line, size)
@@ -247,18 +230,12 @@ def _content(path: Path) -> Iterator[mmap.mmap | bytes]:
                 yield mapped
 
 
-def _lines(data: mmap.mmap | bytes) -> Iterator[bytes]:
-    if isinstance(data, bytes):
-        yield from io.BytesIO(data)
-    else:
-        data.seek(0)
-        yield from iter(data.readline, b"")
-
-
 # --- word2vec's binary form, FastText's model
 
 
-def _read_binary(path: Path, data: mmap.mmap | bytes, only: Collection[str] | None) -> WordVectors:
+def _read_binary(
+    path: Path, data: mmap.mmap | bytes, only: Collection[str] | None, progress: Progress | None
+) -> WordVectors:
     end = data.find(b"\n", 0, 100)
     header = data[: max(end, 0)].split()
     if len(header) != 2 or not all(field.isdigit() for field in header):
@@ -276,6 +253,8 @@ def _read_binary(path: Path, data: mmap.mmap | bytes, only: Collection[str] | No
                 f"{path}: cut short: the first line promises {count:,} words of {size} numbers, and the file ends in "
                 f"word {number:,} (byte {len(data):,}); copy or download it again"
             )
+        if progress is not None and number % _REPORT_EVERY == 0:
+            progress(position, len(data))
         if rows.take(number, data[position:space].lstrip(b"\n")):
             kept.append(data[space + 1 : stop])
         position = stop
@@ -402,39 +381,3 @@ def _words(path: Path, array: np.ndarray | None) -> list[str]:
             with open_text(path.parent / name, newline="\n") as stream:
                 return stream.read().removesuffix("\n").split("\n")
     raise DataError(f"{path}: it has no array 'words', and no file {' or '.join(stems)} stands beside it")
-
-
-# --- writing
-
-
-def _write_npz(path: Path, vectors: WordVectors) -> None:
-    arrays: dict[str, np.ndarray] = {
-        "vectors": np.asarray(vectors.vectors),
-        "words": np.frombuffer("\n".join(vectors.words).encode("utf-8"), dtype=np.uint8),
-    }
-    if vectors.subwords is not None:
-        arrays["subwords"] = np.asarray(vectors.subwords.vectors)
-        arrays["subword_lengths"] = np.array([vectors.subwords.min_n, vectors.subwords.max_n])
-    with open(path, "wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-
-
-def _write_glove(path: Path, vectors: WordVectors, header: str = "") -> None:
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        file.write(header)
-        for word, row in zip(vectors.words, vectors.vectors, strict=True):
-            file.write(f"{word} {' '.join(map(str, np.asarray(row, dtype=np.float32)))}\n")
-
-
-def _write_word2vec(path: Path, vectors: WordVectors) -> None:
-    _write_glove(path, vectors, f"{len(vectors)} {vectors.size}\n")
-
-
-def _write_binary(path: Path, vectors: WordVectors) -> None:
-    with open(path, "wb") as file:
-        file.write(f"{len(vectors)} {vectors.size}\n".encode())
-        for word, row in zip(vectors.words, vectors.vectors, strict=True):
-            file.write(word.encode("utf-8") + b" " + np.asarray(row, dtype="<f4").tobytes() + b"\n")
-
-
-_WRITERS = {"npz": _write_npz, "glove": _write_glove, "word2vec": _write_word2vec, "binary": _write_binary}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ METHODS = ("cbow", "skipgram", "fasttext", "glove")
 # gensim passes over what follows the ten thousandth word of a sentence.
 _LONGEST_SENTENCE = 10_000
 Progress = Callable[[int, int, float], None]
+Advance = Callable[[int, int], None]
+_ADVANCE_EVERY = 256
 
 
 def train_vectors(
@@ -37,6 +40,8 @@ def train_vectors(
     threads: int = 1,
     random_state: int = 0,
     progress: Progress | None = None,
+    advance: Advance | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> WordVectors:
     """Learn word vectors from tokenised sentences.
 
@@ -59,6 +64,8 @@ def train_vectors(
         threads: Threads; more than one do not repeat bit for bit, and GloVe takes torch's.
         random_state: Seed.
         progress: Called after each epoch with its number, that of all and the seconds it took.
+        advance: Called now and then with how much of all epochs is done, and how much that is.
+        stop: Asked now and then whether to end now, with what was learned so far.
 
     Returns:
         The vectors, the most frequent words first.
@@ -75,12 +82,18 @@ def train_vectors(
             raise DataError(f"{name} must be at least 1; found {value}")
     if not 1 <= min_n <= max_n or buckets < 1:
         raise DataError(f"expected 1 <= min_n <= max_n and a bucket at least; found {min_n=}, {max_n=}, {buckets=}")
+    # Looked for before the text is read.
+    for package, extra in (("torch", "train"), ("scipy", "train")) if method == "glove" else (("gensim", "words"),):
+        require(package, extra)
     kept = _in_pieces(sentences)
     total = Counter(token for sentence in kept for token in sentence)
-    if not total or max(total.values()) < min_count:
+    if not total:
+        raise DataError("the text holds no word to learn a vector of")
+    if max(total.values()) < min_count:
         raise DataError(f"no word occurs {min_count} times in the text; give more text or lower min_count")
+    watch = _Watch(epochs, progress, advance, stop)
     if method == "glove":
-        return _train_glove(kept, total, size, window, min_count, epochs, random_state, progress)
+        return _train_glove(kept, total, size, window, min_count, random_state, watch)
     arguments: dict[str, Any] = {
         "vector_size": size,
         "window": window,
@@ -99,8 +112,13 @@ def train_vectors(
         # Skip-gram's step size; CBOW averages its context and stands a larger one (Mikolov's own tools do the same).
         model = models.Word2Vec(**arguments, alpha=0.05 if method == "cbow" else 0.025)
     model.build_vocab(corpus_iterable=kept)
-    watch = [] if progress is None else [_watcher(progress, epochs)]
-    model.train(corpus_iterable=kept, total_examples=model.corpus_count, epochs=epochs, callbacks=watch)
+    with contextlib.suppress(_StoppedError):
+        model.train(
+            corpus_iterable=_Watched(kept, watch),
+            total_examples=model.corpus_count,
+            epochs=epochs,
+            callbacks=[_epoch_ends(watch)],
+        )
     return from_gensim(model.wv)
 
 
@@ -114,20 +132,59 @@ def _in_pieces(sentences: Iterable[Sequence[str]]) -> list[list[str]]:
     return pieces
 
 
-def _watcher(progress: Progress, epochs: int) -> Any:
+class _Watch:
+    """Who is told how far a training is, and who may end it."""
+
+    def __init__(
+        self, epochs: int, progress: Progress | None, advance: Advance | None, stop: Callable[[], bool] | None
+    ) -> None:
+        self.epochs, self.progress, self.advance = epochs, progress, advance
+        self.stop = stop if stop is not None else lambda: False
+        self.epoch, self.started = 0, time.perf_counter()
+
+    def moved(self, done: int, of: int) -> None:
+        """So much of this epoch is done."""
+        if self.advance is not None:
+            self.advance(self.epoch * of + done, self.epochs * of)
+
+    def ended(self) -> None:
+        """An epoch was finished."""
+        self.epoch += 1
+        now = time.perf_counter()
+        if self.progress is not None:
+            self.progress(self.epoch, self.epochs, now - self.started)
+        self.started = now
+
+
+class _Watched:
+    """Sentences that end early when the training is to stop."""
+
+    def __init__(self, sentences: list[list[str]], watch: _Watch) -> None:
+        self.sentences, self.watch = sentences, watch
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for done, sentence in enumerate(self.sentences):
+            if self.watch.stop():
+                return
+            if done % _ADVANCE_EVERY == 0:
+                self.watch.moved(done, len(self.sentences))
+            yield sentence
+
+
+class _StoppedError(Exception):
+    """Leaves gensim's course of epochs."""
+
+
+def _epoch_ends(watch: _Watch) -> Any:
     base = require("gensim.models.callbacks", "words").CallbackAny2Vec
 
-    class Watcher(base):
-        def __init__(self) -> None:
-            self.epoch, self.started = 0, time.perf_counter()
-
+    class EpochEnds(base):
         def on_epoch_end(self, model: Any) -> None:
-            self.epoch += 1
-            now = time.perf_counter()
-            progress(self.epoch, epochs, now - self.started)
-            self.started = now
+            if watch.stop():
+                raise _StoppedError
+            watch.ended()
 
-    return Watcher()
+    return EpochEnds()
 
 
 def _train_glove(
@@ -136,9 +193,8 @@ def _train_glove(
     size: int,
     window: int,
     min_count: int,
-    epochs: int,
     random_state: int,
-    progress: Progress | None,
+    watch: _Watch,
 ) -> WordVectors:
     from tidegate.features.cooccurrence import cooccurrence_counts
     from tidegate.features.glove import fit_glove
@@ -153,15 +209,13 @@ def _train_glove(
     counts = cooccurrence_counts(ids, len(words), window, harmonic=True)
     if not counts.nnz:
         raise DataError("no two words of the text stand together; give longer sentences")
-    started = time.perf_counter()
-
-    def report(epoch: int, loss: float) -> None:
-        nonlocal started
-        del loss
-        now = time.perf_counter()
-        if progress is not None:
-            progress(epoch, epochs, now - started)
-        started = now
-
-    vectors = fit_glove(counts, size, epochs=epochs, random_state=random_state, progress=report)
+    vectors = fit_glove(
+        counts,
+        size,
+        epochs=watch.epochs,
+        random_state=random_state,
+        progress=lambda epoch, loss: watch.ended(),
+        advance=watch.moved,
+        stop=watch.stop,
+    )
     return WordVectors(tuple(words), vectors)

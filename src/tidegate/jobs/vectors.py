@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tidegate.data.encoder import TOKENIZER_NAMES
-from tidegate.data.files import existing, open_text, plain_suffix
-from tidegate.data.sources import read_text_examples
+from tidegate.data.files import open_text
 from tidegate.data.text import TOKENIZERS, prepare
 from tidegate.errors import DataError, nearest
 from tidegate.features.vector_evaluation import (
@@ -18,71 +19,104 @@ from tidegate.features.vector_evaluation import (
     score_analogies,
     score_similarities,
 )
-from tidegate.features.vector_files import read_vectors, write_vectors
+from tidegate.features.vector_files import read_vectors
 from tidegate.features.vector_training import train_vectors
+from tidegate.features.vector_writing import check_form, write_vectors
 from tidegate.features.vectors import WordVectors
+from tidegate.jobs.interrupts import stopping
+from tidegate.jobs.out_file import check_out_file
+from tidegate.jobs.reports import Report, no_report
+from tidegate.jobs.texts import read_texts
 
-_TABLES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json")
+__all__ = ["Learned", "convert", "evaluate", "read", "train"]
+
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Learned:
+    """Vectors that were learned, the epochs that were finished, and whether Ctrl-C ended the training early."""
+
+    vectors: WordVectors
+    epochs: int
+    interrupted: bool
+
+
 def train(
-    text_file: str | Path,
+    source: str | Path,
     out: str | Path,
     *,
     text: str = "text",
+    encoding: str = "utf-8",
+    errors: str = "strict",
     tokenizer: str = "words",
     lowercase: bool = True,
     keep_marks: bool = False,
+    form: str | None = None,
+    report: Report = no_report,
     **options: Any,
-) -> WordVectors:
-    """Learn vectors from a text and write them into a file, whose ending says its form.
+) -> Learned:
+    """Learn vectors from a text and write them into a file.
 
     Args:
-        text_file: A text a line (.txt), or CSV, TSV, JSON Lines or a folder with the texts under the field `text`;
-            plain or compressed.
+        source, text, encoding, errors: As `read_texts` has them.
         out: The file.
-        text: The field of the texts.
         tokenizer: ``"words"``, ``"characters"`` or ``"jieba"``.
         lowercase: Whether case is ignored.
         keep_marks: Whether marks of punctuation have vectors.
+        form: As of `write_vectors`; None goes by the ending of `out`.
+        report: Told how far each step is.
         options: Those of `train_vectors`.
 
     Raises:
-        DataError: The text cannot be read, holds too little, or an option is out of range.
+        DataError: The text cannot be read, holds too little, an option is out of range, or the file cannot be written.
         MissingExtraError: gensim is not installed.
+        KeyboardInterrupt: Ctrl-C came before the first epoch was finished; later it ends the training, and the vectors
+            are written as they are then.
     """
     if tokenizer not in TOKENIZERS:
         legal = [name for name in TOKENIZER_NAMES if name in TOKENIZERS]
         raise DataError(f"tokenizer {tokenizer!r}: expected one of {', '.join(legal)}.{nearest(tokenizer, legal)}")
-    if not Path(out).parent.is_dir():
-        raise DataError(f"{out}: there is no folder {Path(out).parent}")
+    form = check_form(out, form)
+    check_out_file(out)
     tokenize = TOKENIZERS[tokenizer]
+    finished = 0
 
     def sentences() -> Iterator[list[str]]:
-        for line in read_texts(Path(text_file), text):
+        reading = partial(report, "texts read", of=None)
+        for line in read_texts(source, text, encoding=encoding, errors=errors, progress=reading):
+            if stop.is_set():
+                raise KeyboardInterrupt
             tokens = tokenize(prepare(line, lowercase=lowercase, html=True, normalization="NFKC"))
-            yield tokens if keep_marks else [token for token in tokens if any(map(str.isalnum, token))]
+            if not keep_marks:
+                yield [token for token in tokens if any(map(str.isalnum, token))]
+            elif form == "npz":
+                yield tokens
+            else:  # a blank ends a word in these files
+                yield [token for token in tokens if not token.isspace()]
 
-    def report(epoch: int, epochs: int, seconds: float) -> None:
+    def note(epoch: int, epochs: int, seconds: float) -> None:
+        nonlocal finished
+        finished = epoch
+        report("learning", 1, 1)  # a bar gives way to the line
         _log.info("epoch %d of %d: %.1f s", epoch, epochs, seconds)
 
-    vectors = train_vectors(sentences(), progress=report, **options)
-    write_vectors(out, vectors)
-    return vectors
-
-
-def read_texts(path: Path, text: str) -> Iterator[str]:
-    """The texts of a file, a line each, or of a table or folder under the field `text`."""
-    if existing(path).is_dir() or plain_suffix(path) in _TABLES:
-        yield from read_text_examples(path, text=text, label=None).texts
-        return
-    with open_text(path) as stream:
-        yield from stream
+    with stopping() as stop:
+        advance = partial(report, "learning")
+        vectors = train_vectors(sentences(), progress=note, advance=advance, stop=stop.is_set, **options)
+    if stop.is_set() and not finished:
+        raise KeyboardInterrupt
+    write_vectors(out, vectors, form, progress=partial(report, "words written"))
+    return Learned(vectors, finished, stop.is_set())
 
 
 def evaluate(
-    file: str | Path, *, similarity: list[Path], analogies: list[Path], most: int | None = 30_000
+    file: str | Path,
+    *,
+    similarity: list[Path],
+    analogies: list[Path],
+    most: int | None = 30_000,
+    report: Report = no_report,
 ) -> dict[str, dict[str, Any]]:
     """Judge vectors by what people say of words.
 
@@ -91,6 +125,7 @@ def evaluate(
         similarity: Files of pairs and their likeness.
         analogies: Files of analogies.
         most: The most frequent words that count for analogies; None takes all.
+        report: Told how far each step is.
 
     Returns:
         Under each file's name: ``spearman``, ``covered`` and ``pairs``; or a dict a section with ``accuracy``,
@@ -101,13 +136,14 @@ def evaluate(
     """
     if not similarity and not analogies:
         raise DataError("expected files to judge by; give --similarity or --analogies")
-    vectors = read_vectors(file)
+    vectors = read(file, report)
     found: dict[str, dict[str, Any]] = {}
     for path in similarity:
         score = score_similarities(vectors, read_similarities(path))
         found[path.name] = {"spearman": score.spearman, "covered": score.covered, "pairs": score.pairs}
     for path in analogies:
-        scores = score_analogies(vectors, read_analogies(path), most=most)
+        questions = read_analogies(path)
+        scores = score_analogies(vectors, questions, most=most, progress=partial(report, "analogies"))
         found[path.name] = {
             name: {"accuracy": score.accuracy if score.covered else None, **vars(score)}
             for name, score in scores.items()
@@ -116,7 +152,13 @@ def evaluate(
 
 
 def convert(
-    file: str | Path, out: str | Path, *, form: str | None = None, words: Path | None = None, most: int | None = None
+    file: str | Path,
+    out: str | Path,
+    *,
+    form: str | None = None,
+    words: Path | None = None,
+    most: int | None = None,
+    report: Report = no_report,
 ) -> WordVectors:
     """Write vectors in another form, all of them or some.
 
@@ -126,18 +168,26 @@ def convert(
         form: ``"npz"``, ``"glove"``, ``"word2vec"`` or ``"binary"``; None goes by the ending of `out`.
         words: A file of the words to keep, one a line.
         most: The first words to keep.
+        report: Told how far each step is.
 
     Raises:
         DataError: A file cannot be read or written, or none of the words has a vector.
     """
+    form = check_form(out, form)
+    check_out_file(out)
     only: set[str] | None = None
     if words is not None:
         with open_text(words) as stream:
             only = {word for line in stream if (word := line.rstrip("\r\n"))}
-    vectors = read_vectors(file, only=only)
+    vectors = read_vectors(file, only=only, progress=partial(report, "bytes read"))
     if most is not None:
         vectors = WordVectors(vectors.words[:most], vectors.vectors[:most], vectors.subwords)
     if not len(vectors):
         raise DataError(f"{file}: none of the words of {words} has a vector")
-    write_vectors(out, vectors, form)
+    write_vectors(out, vectors, form, progress=partial(report, "words written"))
     return vectors
+
+
+def read(file: str | Path, report: Report = no_report) -> WordVectors:
+    """The vectors of a file, as `read_vectors` gives them."""
+    return read_vectors(file, progress=partial(report, "bytes read"))
