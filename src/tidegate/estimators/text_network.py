@@ -15,7 +15,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from tidegate.data.augment import Augmentation, Augmenter, read_synonyms
+from tidegate.data.augment import Augmenter
 from tidegate.data.batch import make_batch
 from tidegate.data.encoder import Encoded, TextEncoder
 from tidegate.data.pairs import flatten
@@ -23,6 +23,7 @@ from tidegate.data.seeds import derive_seed
 from tidegate.data.word_forms import WordFields, WordForms
 from tidegate.deploy.bundle import Bundle
 from tidegate.errors import DataError
+from tidegate.estimators.augmenting import augmenter_of, checked_augmentation
 from tidegate.estimators.base import check_choice, check_vector_arguments, data_digest, resolve_seed
 from tidegate.estimators.language_source import named_language_model
 from tidegate.estimators.neural import TEXT, FitPlan, NeuralEstimator, seeded
@@ -38,7 +39,6 @@ from tidegate.estimators.word_reading import (
     split_fields,
 )
 from tidegate.features.cooccurrence import cooccurrence_vectors
-from tidegate.features.neighbours import nearest_tokens
 from tidegate.features.vectors import token_vectors
 from tidegate.heads.sequence import SequenceNetwork
 from tidegate.training.batches import EncodedBatches, batches_within, lengths_of_rows, places_of_rows
@@ -138,7 +138,7 @@ class TextNetworkEstimator(NeuralEstimator):
         check_vector_arguments(self)
         if hasattr(self, "char_encoder"):
             check_character_arguments(self)
-        augmentation = self._augmentation()
+        augmentation = checked_augmentation(self)
         for name in ("pretrain_epochs", "adapt_epochs"):
             epochs = getattr(self, name)
             if not isinstance(epochs, (int, np.integer)) or isinstance(epochs, bool) or epochs < 0:
@@ -191,7 +191,7 @@ class TextNetworkEstimator(NeuralEstimator):
             source.put_into(network.language)
         known = self.vectors is not None or self.init_from is not None
         vectors = network.embedding.weight.detach().cpu().numpy() if known else None
-        augment = self._augmenter(augmentation, encoder, encoded, texts, vectors, random_state, forms)
+        augment = augmenter_of(self, augmentation, encoder, encoded, texts, vectors, random_state, forms)
         batches = self._training_batches(ids or encoded.ids, learned.targets, weights, augment=augment, **batching)
         parts: list[tuple[Sequence[str], np.ndarray, np.ndarray | None]] = [
             (flatten(rows.texts)[0], rows.targets, rows.weights),
@@ -296,11 +296,11 @@ class TextNetworkEstimator(NeuralEstimator):
         encoder, encoded = TextEncoder.fit_encode(texts, **self._arguments(TEXT))
         random_state = resolve_seed(self.random_state)
         vectors: np.ndarray | None = None
-        augmentation = self._augmentation()
+        augmentation = checked_augmentation(self)
         if augmentation.needs_neighbours and self.synonyms is None and self.vectors is not None:
             seed = derive_seed(random_state, "vectors")
             vectors = token_vectors(encoder.vocabulary.tokens, self.vectors, random_state=seed).vectors
-        return encoder, self._augmenter(augmentation, encoder, encoded, texts, vectors, random_state, None)
+        return encoder, augmenter_of(self, augmentation, encoder, encoded, texts, vectors, random_state, None)
 
     # --- how a row is read, in a bundle's tokeniser
 
@@ -371,58 +371,6 @@ class TextNetworkEstimator(NeuralEstimator):
         if self.init_from is not None:
             _log.info(start_from_bundle(network, encoder.vocabulary.tokens, self.init_from))
         return network
-
-    def _augmentation(self) -> Augmentation:
-        changes = ("delete", "swap", "insert", "replace", "noise", "share")
-        augmentation = Augmentation(**{name: getattr(self, f"augment_{name}") for name in changes})
-        if self.synonyms is not None and not augmentation.needs_neighbours:
-            raise ValueError("synonyms has no effect without augment_insert or augment_replace; set one of them")
-        return augmentation
-
-    def _augmenter(
-        self,
-        augmentation: Augmentation,
-        encoder: TextEncoder,
-        encoded: Encoded,
-        texts: Sequence[str],
-        vectors: np.ndarray | None,
-        random_state: int,
-        forms: WordForms | None,
-    ) -> Augmenter | None:
-        """What changes the training texts, or None."""
-        if not augmentation.active:
-            return None
-        neighbours: dict[int, list[int]] | None = None
-        if augmentation.needs_neighbours:
-            neighbours = self._neighbours(encoder, encoded, vectors, random_state)
-        return Augmenter(
-            augmentation,
-            encoded.ids if forms is None else encode_with(encoder, texts, forms).ids,
-            random_state=random_state,
-            neighbours=neighbours,
-            texts=texts,
-            encode=lambda text: encode_with(encoder, [text], forms).ids[0],
-        )
-
-    def _neighbours(
-        self, encoder: TextEncoder, encoded: Encoded, vectors: np.ndarray | None, random_state: int
-    ) -> dict[int, list[int]]:
-        """Neighbours in meaning: by the file of synonyms, by given vectors, or by the company that tokens keep."""
-        index = encoder.vocabulary.index
-        if self.synonyms is not None:
-            found = {
-                index[word]: [index[other] for other in others if other in index]
-                for word, others in read_synonyms(self.synonyms).items()
-                if word in index
-            }
-            neighbours = {token: near for token, near in found.items() if near}
-            if not neighbours:
-                raise ValueError(f"synonyms={self.synonyms!r}: no word of the file is in the vocabulary of the texts")
-            return neighbours
-        if vectors is not None:
-            return nearest_tokens(vectors)
-        seed = derive_seed(random_state, "cooccurrence")
-        return nearest_tokens(cooccurrence_vectors(encoded.ids, encoder.num_tokens, 64, random_state=seed))
 
     def _pretrain(
         self, plan: FitPlan, network: SequenceNetwork, encoded: Encoded, extra: Encoded | None, digest: str
