@@ -26,6 +26,7 @@ from tidegate.estimators.text_classifier import TextClassifier
 from tidegate.features.cooccurrence import cooccurrence_vectors
 from tidegate.features.vector_writing import write_vectors
 from tidegate.features.vectors import WordVectors
+from tiny_network import TINY
 
 GOOD = ["great", "lovely", "moving", "clever", "funny", "warm", "bright", "superb"]
 BAD = ["dull", "awful", "boring", "stale", "weak", "cold", "empty", "dreadful"]
@@ -33,20 +34,7 @@ NEUTRAL = ["the", "film", "was", "a", "story", "of", "people", "in", "some", "to
 
 
 def make(**changes: Any) -> TextClassifier:
-    arguments: dict[str, Any] = {
-        "embedding_size": 12,
-        "hidden_size": 8,
-        "max_epochs": 6,
-        "batch_size": 8,
-        "learning_rate": 0.02,
-        "dropout": 0.1,
-        "embedding_dropout": 0.1,
-        "min_count": 1,
-        "random_state": 0,
-        "verbose": False,
-        "device": "cpu",
-    }
-    return TextClassifier(**{**arguments, **changes})
+    return TextClassifier(**{**TINY, **changes})
 
 
 def reviews(rows: int = 80, seed: int = 0) -> tuple[list[str], list[str]]:
