@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from tidegate import Ranker
 from tidegate.errors import DataError
 from tidegate.features.vector_writing import write_vectors
 from tidegate.features.vectors import WordVectors
+from tidegate.reporting.ranking_metrics import ndcg
+from tidegate.training.selection import Selection
 
 # What answers a query has no word of it, so that only what was learned finds it; a trap has one.
 PAIRS = {"car": "engine wheels", "sea": "waves fish", "sun": "light warmth", "book": "pages words", "cow": "milk grass"}
@@ -153,13 +157,45 @@ def test_it_starts_from_what_stands_together_in_the_collection() -> None:
     assert abs(scores[0] - scores[1]) < 1e-2
 
 
-def test_what_the_network_adds_is_chosen_on_validation() -> None:
+def test_what_the_network_adds_is_chosen_on_validation(monkeypatch: pytest.MonkeyPatch) -> None:
     _, documents, relevance = judged(30, 3)
     # Of these queries BM25 finds every answer, so that nothing need be added; of the others none.
     easy = [query if right else "of the" for query, right in zip(documents, relevance, strict=True)]
     held = ([text for text in easy[::3] for _ in range(3)], documents, relevance)
     assert make(max_epochs=1).fit(*TRAIN, validation_data=held).network_.mixture == 0.0
     assert make(max_epochs=6).fit(*TRAIN, validation_data=judged(30, 4)).network_.mixture > 0.0
+    # It is chosen for what Ctrl-C leaves, too.
+    finish = Selection.on_train_epoch_end
+
+    def finish_and_press(self: Selection, trainer: Any, module: Any) -> None:
+        finish(self, trainer, module)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Selection, "on_train_epoch_end", finish_and_press)
+    broken = make(max_epochs=6)
+    with pytest.raises(KeyboardInterrupt):
+        broken.fit(*TRAIN, validation_data=held)
+    assert len(broken.history_) == 1 and broken.network_.mixture == 0.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_share_that_is_chosen_is_the_best_of_the_scores_in_use(seed: int) -> None:
+    queries, documents, relevance = held = judged(20, 10 + seed)
+    # From the collection's co-occurrences, likeness of whole texts has a say beside BM25 and the network.
+    model = make(embedding_init=None, max_epochs=3, random_state=seed)
+    model.fit(*TRAIN, validation_data=held)
+    chosen = float(model.network_.mixture)
+    found = []
+    for share in np.linspace(0, 1, 11):
+        model.network_.mixture.fill_(share)
+        gains = []
+        for start in range(0, len(queries), 3):
+            ranked = [str(place) for place, _ in model.rank(queries[start], documents[start : start + 3])]
+            answers = {str(place) for place in np.flatnonzero(relevance[start : start + 3])}
+            gains.append(ndcg(ranked, answers, 10))
+        found.append(float(np.mean(gains)))
+    assert len(set(found)) > 1
+    assert chosen == pytest.approx(float(np.linspace(0, 1, 11)[int(np.argmax(found))]))
 
 
 def test_statistics_come_from_the_collection() -> None:

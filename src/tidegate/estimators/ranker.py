@@ -210,8 +210,6 @@ class Ranker(NeuralEstimator):
             seconds=time.perf_counter() - started,
             fitted={"encoder_": encoder, "lexical_": lexical},
         )
-        if validation is not None:
-            network.mixture.fill_(_best_mixture(network, validation))
         return self
 
     def scores(self, query: str, documents: Sequence[str]) -> np.ndarray:
@@ -246,6 +244,11 @@ class Ranker(NeuralEstimator):
         scores = self.scores(query, documents)
         return [(int(place), float(scores[place])) for place in np.argsort(-scores, kind="stable")]
 
+    def _settle(self, validation: Any) -> None:
+        """Choose how much of the network is added, by the validation queries."""
+        if validation is not None:
+            self.network_.mixture.fill_(_best_mixture(self.network_, validation))
+
     def _start(self, encoder: TextEncoder, ids: Sequence[np.ndarray], random_state: int) -> np.ndarray | None:
         """The vectors that the tokens start from, or None where they are drawn."""
         if self.vectors is not None:
@@ -278,16 +281,19 @@ def _best_mixture(network: PairRanker, validation: RankingBatches) -> float:
     with torch.inference_mode():
         for batch in validation.epoch(0):
             batch = batch.to(network.lexical_scale.device)
-            lexical = network.lexical_scale * batch.lexical
-            whole = network(batch.values, batch.ragged, batch.query_of, batch.lexical, batch.num_queries)
-            parts.append((lexical.cpu().numpy(), (whole - lexical).cpu().numpy(), batch.targets))
+            ends = []
+            for share in (0.0, 1.0):  # a score is linear in it
+                network.mixture.fill_(share)
+                ends.append(network(batch.values, batch.ragged, batch.query_of, batch.lexical, batch.num_queries))
+            without, whole = (end.cpu().numpy() for end in ends)
+            parts.append((without, whole - without, batch.targets))
     found = []
     for share in _MIXTURES:
         gains = []
-        for lexical, added, targets in parts:
-            order = np.argsort(-(lexical + share * added), kind="stable")
+        for without, added, targets in parts:
+            order = np.argsort(-(without + share * added), kind="stable")
             ranked = [str(place) for place in order]
-            gains.append(ndcg(ranked, {str(place) for place in np.flatnonzero(targets.numpy())}, 10))
+            gains.append(ndcg(ranked, {str(place) for place in np.flatnonzero(targets.cpu().numpy())}, 10))
         found.append(float(np.mean(gains)))
     return _MIXTURES[int(np.argmax(found))]
 
