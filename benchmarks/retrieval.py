@@ -76,7 +76,10 @@ def judged(collection: Collection, seeds: list[int], work: Path) -> Iterator[tup
     for seed in seeds:
         model = work / f"ranker_{seed}.tg"
         options = {**collection.options, "candidates": CANDIDATES}
-        ranker = search.train_ranker(index, *collection.train, model, random_state=seed, verbose=False, **options)
+        how = {**options, "random_state": seed, "verbose": False, "overwrite": True}
+        ranker, interrupted = search.train_ranker(index, *collection.train, model, **how)
+        if interrupted:
+            raise KeyboardInterrupt
         run = search.evaluate(index, *collection.test, ranker=model, **options)
         run["train_seconds"] = ranker.timing_["train"]
         runs.append(run)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from tidegate.cli import app
 from tidegate.data.retrieval import Document
 from tidegate.features.bm25 import open_index
 from tidegate.jobs.search import judged_pairs
+from tidegate.training.selection import Selection
 
 pytest.importorskip("bm25s")
 RUNNER = CliRunner()
@@ -117,6 +121,47 @@ def test_a_ranker_is_trained_on_an_index_and_ranks_for_it(folder: Path) -> None:
     assert "expected a model of the kind ranker" in run(
         "query", folder / "i", "heat", "--ranker", _other_model(folder), code=1
     )
+
+
+def test_ctrl_c_keeps_the_best_ranker_and_resuming_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("build", folder / "d.jsonl", "--out", folder / "i")
+    words = ("wing", "heat", "slabs", "lift", "speed", "slipstream")
+    queries = [{"_id": str(row), "text": f"{word} {row}"} for row, word in enumerate(words)]
+    answers = ("w1", "h2", "h1", "w1", "h2", "w1")
+    (folder / "t.jsonl").write_text("\n".join(map(json.dumps, queries)), encoding="utf-8")
+    (folder / "t.tsv").write_text("".join(f"{row}\t{id}\t1\n" for row, id in enumerate(answers)), encoding="utf-8")
+    given = ("train", folder / "i", folder / "t.jsonl", folder / "t.tsv", "--out", folder / "r.tg", "--quiet")
+    given += ("--hidden-size", "4", "--max-epochs", "3", "--dropout", "0")
+    finish = Selection.on_train_epoch_end
+
+    def finish_and_press(self: Selection, trainer: Any, module: Any) -> None:
+        finish(self, trainer, module)
+        if len(self.history) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Selection, "on_train_epoch_end", finish_and_press)
+        said = run(*given, code=130)
+    assert "interrupted after 1 epochs. The best so far (epoch 1) is in" in " ".join(said.split())
+    assert len(load(folder / "r.tg").history_) == 1
+    assert "--overwrite" in run(*given, code=1)
+    # The seed that was drawn is that of the training which goes on.
+    assert len(json.loads(run(*given, "--resume", "--json"))["history"]) == 3
+    assert not (folder / "r.tg.run").exists()
+
+
+def test_documents_in_another_encoding(folder: Path) -> None:
+    rows = '{"id": "1", "text": "传热"}\n{"id": "2", "text": "机翼"}\n'
+    (folder / "g.jsonl").write_bytes(rows.encode("gb18030"))
+    assert "expected UTF-8 text" in run("build", folder / "g.jsonl", "--out", folder / "g", code=1)
+    run("build", folder / "g.jsonl", "--out", folder / "g", "--encoding", "gb18030")
+    assert json.loads(run("query", folder / "g", "机翼的", "--json"))[0]["id"] == "2"
+    (folder / "gq.txt").write_bytes("传热\n机翼\n".encode("utf-16"))
+    (folder / "g.tsv").write_text("1\t1\t1\n2\t2\t1\n", encoding="utf-8")
+    judged = ("evaluate", folder / "g", folder / "gq.txt", folder / "g.tsv", "--encoding", "utf-16", "--json")
+    assert json.loads(run(*judged))["mrr"] == 1.0
+    (folder / "q.txt").write_bytes(b"he\0at\n")
+    assert "q.txt:1: found a NUL byte" in run("evaluate", folder / "g", folder / "q.txt", folder / "g.tsv", code=1)
 
 
 def _other_model(folder: Path) -> Path:

@@ -9,7 +9,23 @@ from typing import Annotated
 import typer
 
 from tidegate.commands import terminal
-from tidegate.commands.session import AsJson, Debug, Quiet, Verbose, WordTokenizer, command_group, session
+from tidegate.commands.progress import progress_bar
+from tidegate.commands.session import (
+    AsJson,
+    BadBytes,
+    Debug,
+    Encoding,
+    OverwriteFile,
+    Quiet,
+    ResumeFile,
+    Verbose,
+    WordTokenizer,
+    check_resume,
+    command_group,
+    end_interrupted,
+    reading_options,
+    session,
+)
 
 app = command_group(
     "Full-text search by BM25: index documents, query the index, judge it.",
@@ -58,11 +74,14 @@ def build_command(
     ] = None,
     text: Annotated[str, typer.Option(help="Field of the texts.")] = "text",
     title: Annotated[str, typer.Option(help="Field of the titles, where there is one.")] = "title",
+    encoding: Encoding = None,
+    errors: BadBytes = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Index documents and write the index into a folder."""
-    with session(debug=debug):
+    with session(quiet=quiet, debug=debug), progress_bar(quiet) as report:
         from tidegate.jobs import search
 
         index = search.build(
@@ -71,6 +90,8 @@ def build_command(
             text=text,
             title=title,
             stop_words=stop_words,
+            **reading_options(encoding=encoding, errors=errors),
+            report=report,
             method=method,
             k1=k1,
             b=b,
@@ -124,13 +145,15 @@ def evaluate_command(
         int | None, typer.Option(min=1, help="Documents ranked for a query; by default all.", show_default=False)
     ] = None,
     text: QueryField = "text",
+    encoding: Encoding = None,
+    errors: BadBytes = None,
     ranker: RankerFile = None,
     candidates: CandidateCount = 100,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Judge an index by queries whose answers are known: nDCG@10, MAP, recall@100, MRR."""
-    with session(debug=debug):
+    with session(debug=debug), progress_bar() as report:
         from tidegate.jobs import search
 
         found = search.evaluate(
@@ -143,6 +166,8 @@ def evaluate_command(
             depth=depth,
             ranker=ranker,
             candidates=candidates,
+            **reading_options(encoding=encoding, errors=errors),
+            report=report,
         )
         if as_json:
             terminal.print_json(found)
@@ -173,17 +198,25 @@ def train_command(
     max_epochs: Annotated[int, typer.Option(min=1, help="Epochs at most.")] = 10,
     learning_rate: Annotated[float, typer.Option(help="Step size.")] = 1e-3,
     text: QueryField = "text",
+    encoding: Encoding = None,
+    errors: BadBytes = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of all that is drawn.", show_default=False)] = None,
+    resume: ResumeFile = False,
+    overwrite: OverwriteFile = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train a ranker, which reads BM25's best documents again: a bidirectional GRU with attention."""
-    with session(verbose, quiet, debug):
+    """Train a ranker, which reads BM25's best documents again: a bidirectional GRU with attention.
+
+    Ctrl-C keeps the best epoch so far; --resume then goes on.
+    """
+    check_resume(resume, overwrite)
+    with session(verbose, quiet, debug), progress_bar(quiet) as report:
         from tidegate.jobs import search
 
-        ranker = search.train_ranker(
+        ranker, interrupted = search.train_ranker(
             index,
             queries,
             judgments,
@@ -201,9 +234,21 @@ def train_command(
             learning_rate=learning_rate,
             random_state=seed,
             verbose=True if verbose else False if quiet else None,
+            **reading_options(encoding=encoding, errors=errors),
+            resume=resume,
+            overwrite=overwrite,
+            report=report,
         )
+        learned = {"model": str(out), "best_epoch": ranker.best_epoch_, "history": ranker.history_}
+        if interrupted:
+            if as_json:
+                terminal.print_json({**learned, "interrupted": True})
+            end_interrupted(
+                f"interrupted after {len(ranker.history_)} epochs. The best so far (epoch {ranker.best_epoch_}) is in "
+                f"{out}. Go on with the same command and --resume."
+            )
         terminal.print_result(
-            {"model": str(out), "best_epoch": ranker.best_epoch_, "history": ranker.history_},
+            {**learned, "interrupted": False},
             f"{out}: best of {len(ranker.history_)} epochs: {ranker.best_epoch_}\n"
             f'Use it: tidegate search query {index} "..." --ranker {out}',
             as_json,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tidegate.data.files import existing, open_text, plain_suffix
+from tidegate.data.files import checked_lines, existing, open_text, plain_suffix
 from tidegate.data.readers import read_json_lines, read_table
 from tidegate.errors import DataError
 
@@ -17,6 +17,7 @@ __all__ = ["Document", "Judgments", "read_documents", "read_judgments", "read_qu
 # What answers a query: the identifiers of documents, by that of the query.
 Judgments = dict[str, set[str]]
 _TABLES = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+_REPORT_EVERY = 100
 _LINES = (".jsonl", ".ndjson", ".json")
 
 
@@ -28,7 +29,15 @@ class Document:
     text: str
 
 
-def read_documents(source: str | os.PathLike[str], *, text: str = "text", title: str = "title") -> list[Document]:
+def read_documents(
+    source: str | os.PathLike[str],
+    *,
+    text: str = "text",
+    title: str = "title",
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    progress: Callable[[int], None] | None = None,
+) -> list[Document]:
     """The documents of a file or folder.
 
     - JSON Lines, CSV, TSV: a document a row, its identifier under ``id`` or ``_id`` (without either, its number from
@@ -39,25 +48,45 @@ def read_documents(source: str | os.PathLike[str], *, text: str = "text", title:
 
     Files may be compressed (.gz, .xz, .bz2).
 
+    Args:
+        source: The file or folder.
+        text: The field of the text.
+        title: The field of the title.
+        encoding: Character encoding of the files.
+        errors: What is done with bytes that are not in the encoding: ``"strict"`` raises, ``"replace"`` puts U+FFFD.
+        progress: Called now and then with the number of documents read so far.
+
     Raises:
         DataError: A file cannot be read as said, or two documents have the same identifier; the message says where.
     """
     path = existing(Path(source))
+    found: Iterable[Document]
     if path.is_dir():
-        documents = [_read_file(path, file) for file in sorted(path.rglob("*.txt"))]
+        found = (_read_file(path, file, encoding, errors) for file in sorted(path.rglob("*.txt")))
     elif plain_suffix(path) in (*_TABLES, *_LINES):
-        documents = list(_read_rows(path, text, title))
+        found = _read_rows(path, text, title, encoding, errors)
     else:
-        documents = [
-            Document(name, _joined(fields.get("T"), fields.get("W", ""))) for name, fields in _read_smart(path)
-        ]
+        smart = _read_smart(path, encoding, errors)
+        found = (Document(name, _joined(fields.get("T"), fields.get("W", ""))) for name, fields in smart)
+    documents = []
+    for document in found:
+        documents.append(document)
+        if progress is not None and len(documents) % _REPORT_EVERY == 0:
+            progress(len(documents))
     if not documents:
         raise DataError(f"{path}: expected documents, found none")
     _check_distinct(path, documents)
     return documents
 
 
-def read_queries(source: str | os.PathLike[str], *, text: str = "text", by_place: bool = False) -> list[Document]:
+def read_queries(
+    source: str | os.PathLike[str],
+    *,
+    text: str = "text",
+    by_place: bool = False,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+) -> list[Document]:
     """The queries of a file: as `read_documents`, or plain text (``.txt``), a query a line, called by its number.
 
     Args:
@@ -65,17 +94,18 @@ def read_queries(source: str | os.PathLike[str], *, text: str = "text", by_place
         text: The field of the text.
         by_place: Call the queries 1, 2, 3, ... in the order of the file, whatever it calls them. Cranfield's judgments
             mean these numbers.
+        encoding, errors: As of `read_documents`.
 
     Raises:
         DataError: The file cannot be read as said, or two queries have the same identifier.
     """
     path = existing(Path(source))
     if path.is_file() and plain_suffix(path) == ".txt":
-        with open_text(path) as stream:
-            lines = [line.strip() for line in stream]
+        with open_text(path, encoding=encoding, errors=errors) as stream:
+            lines = [line.strip() for line in checked_lines(stream, path)]
         queries = [Document(str(number), line) for number, line in enumerate(lines, 1) if line]
     else:
-        queries = read_documents(path, text=text)
+        queries = read_documents(path, text=text, encoding=encoding, errors=errors)
     return [Document(str(number), query.text) for number, query in enumerate(queries, 1)] if by_place else queries
 
 
@@ -115,19 +145,19 @@ def read_judgments(source: str | os.PathLike[str], *, least: int = 1) -> Judgmen
     return judgments
 
 
-def _read_file(folder: Path, file: Path) -> Document:
-    with open_text(file) as stream:
-        return Document(file.relative_to(folder).as_posix(), stream.read())
+def _read_file(folder: Path, file: Path, encoding: str, errors: str) -> Document:
+    with open_text(file, encoding=encoding, errors=errors) as stream:
+        return Document(file.relative_to(folder).as_posix(), "".join(checked_lines(stream, file)))
 
 
-def _read_rows(path: Path, text: str, title: str) -> Iterator[Document]:
+def _read_rows(path: Path, text: str, title: str, encoding: str, errors: str) -> Iterator[Document]:
     suffix = plain_suffix(path)
     records: Iterable[Any]
     if suffix in _LINES:
-        records = read_json_lines(path, None, "utf-8", "strict")
+        records = read_json_lines(path, None, encoding, errors)
     else:
         separator = _TABLES[suffix]
-        records = read_table(path, None, None, separator, '"' if separator == "," else None, "utf-8", "strict")
+        records = read_table(path, None, None, separator, '"' if separator == "," else None, encoding, errors)
     for number, record in enumerate(records, 1):
         fields = record.fields
         if not isinstance(fields.get(text), str):
@@ -141,12 +171,12 @@ def _joined(title: Any, text: str) -> str:
     return f"{title.strip()}\n{text}" if isinstance(title, str) and title.strip() else text
 
 
-def _read_smart(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+def _read_smart(path: Path, encoding: str, errors: str) -> Iterator[tuple[str, dict[str, str]]]:
     name: str | None = None
     fields: dict[str, list[str]] = {}
     current: list[str] | None = None
-    with open_text(path) as stream:
-        for number, line in enumerate(stream, 1):
+    with open_text(path, encoding=encoding, errors=errors) as stream:
+        for number, line in enumerate(checked_lines(stream, path), 1):
             if line.startswith(".I") and len(line.split()) == 2:
                 if name is not None:
                     yield name, {key: "".join(lines) for key, lines in fields.items()}

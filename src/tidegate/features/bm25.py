@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ from tidegate.data.text import TOKENIZERS
 from tidegate.errors import BundleError, DataError, nearest, require
 from tidegate.features.bag_of_words import TermSplitter
 
-__all__ = ["METHODS", "STOP_WORDS", "Hit", "SearchIndex", "build_index", "open_index"]
+__all__ = ["METHODS", "STOP_WORDS", "Hit", "SearchIndex", "build_index", "check_index_folder", "open_index"]
 
 # Our names of the variants, and those of bm25s.
 METHODS = {"lucene": "lucene", "okapi": "robertson", "bm25+": "bm25+", "bm25l": "bm25l"}
 STOP_WORDS = ("english", "chinese", "french", "german", "italian", "portuguese", "spanish", "dutch", "russian")
 _FORMAT = 1
+_REPORT_EVERY = 100
 _SETTINGS, _DOCUMENTS, _STARTS = "index.json", "documents.jsonl", "document_starts.npy"
 _log = logging.getLogger(__name__)
 
@@ -147,10 +148,7 @@ class SearchIndex:
             DataError: The folder holds something else, or cannot be written.
         """
         folder = Path(folder)
-        if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / _SETTINGS).is_file())):
-            raise DataError(
-                f"{folder}: expected a new or an empty folder, or an index to replace; found something else"
-            )
+        check_index_folder(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # Written last, so that a folder with settings is whole.
@@ -214,6 +212,7 @@ def build_index(
     strip_html: bool = True,
     normalization: str | None = "NFKC",
     stop_words: str | Sequence[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> SearchIndex:
     """Index documents.
 
@@ -226,6 +225,7 @@ def build_index(
         tokenizer: ``"words"``, ``"characters"`` or ``"jieba"``; marks of punctuation are no terms.
         lowercase, strip_html, normalization: As `tidegate.data.text.prepare` has them.
         stop_words: Words that are no terms: the name of a list of bm25s (`STOP_WORDS`), or words.
+        progress: Called now and then with how many documents are cut into terms, and of how many.
 
     Raises:
         DataError: There are no documents, none has a term, or an argument is out of range.
@@ -259,6 +259,8 @@ def build_index(
         ids.append([vocabulary.setdefault(term, len(vocabulary)) for term in terms])
         if not terms:
             empty.append(document.id)
+        if progress is not None and len(ids) % _REPORT_EVERY == 0:
+            progress(len(ids), len(documents))
     if not vocabulary:
         raise DataError(f"the {len(documents)} documents hold nothing to search for: no word, or stop words only")
     if empty:
@@ -274,6 +276,17 @@ def build_index(
     return SearchIndex(
         settings, scorer, [document.id for document in documents], [document.text for document in documents]
     )
+
+
+def check_index_folder(folder: str | os.PathLike[str]) -> None:
+    """Refuse a folder into which no index would be saved.
+
+    Raises:
+        DataError: It holds something else.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / _SETTINGS).is_file())):
+        raise DataError(f"{folder}: expected a new or an empty folder, or an index to replace; found something else")
 
 
 def open_index(folder: str | os.PathLike[str]) -> SearchIndex:

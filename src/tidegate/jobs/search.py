@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidegate.data.files import open_text
 from tidegate.data.retrieval import Document, Judgments, read_documents, read_judgments, read_queries
 from tidegate.errors import DataError, require
-from tidegate.features.bm25 import STOP_WORDS, Hit, SearchIndex, build_index, open_index
+from tidegate.features.bm25 import STOP_WORDS, Hit, SearchIndex, build_index, check_index_folder, open_index
+from tidegate.jobs.interrupts import fit_into
+from tidegate.jobs.out_file import check_out_file
+from tidegate.jobs.reports import Report, no_report
 from tidegate.reporting.ranking_metrics import ranking_metrics
 
 if TYPE_CHECKING:
@@ -32,7 +36,16 @@ class Found:
 
 
 def build(
-    documents: str | Path, out: str | Path, *, text: str, title: str, stop_words: str | None, **options: Any
+    documents: str | Path,
+    out: str | Path,
+    *,
+    text: str,
+    title: str,
+    stop_words: str | None,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    report: Report = no_report,
+    **options: Any,
 ) -> SearchIndex:
     """Index the documents of a file or folder and write the index into the folder `out`.
 
@@ -41,6 +54,8 @@ def build(
         out: A new folder, or one with an index to replace.
         text, title: The fields of the documents.
         stop_words: The name of a list, or a file with a word a line.
+        encoding, errors: Of the documents, as of `read_documents`.
+        report: Told how far each step is.
         options: Those of `build_index`.
 
     Raises:
@@ -51,7 +66,11 @@ def build(
     if stop_words is not None and stop_words not in STOP_WORDS and Path(stop_words).is_file():
         with open_text(Path(stop_words)) as stream:
             listed = [line.strip() for line in stream if line.strip()]
-    index = build_index(read_documents(documents, text=text, title=title), stop_words=listed, **options)
+    check_index_folder(out)
+    reading = partial(report, "documents read", of=None)
+    found = read_documents(documents, text=text, title=title, encoding=encoding, errors=errors, progress=reading)
+    index = build_index(found, stop_words=listed, progress=partial(report, "documents cut into terms"), **options)
+    report("documents cut into terms", 1, 1)
     index.save(out)
     return index
 
@@ -104,6 +123,9 @@ def evaluate(
     depth: int | None = None,
     ranker: str | Path | None = None,
     candidates: int = 100,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    report: Report = no_report,
 ) -> dict[str, float]:
     """Judge an index by queries whose answers are known: the result of `ranking_metrics`, and ``seconds``.
 
@@ -117,6 +139,8 @@ def evaluate(
         depth: How many documents are ranked for a query; None ranks all.
         ranker: A model that `train_ranker` saved, which puts the best of BM25 into an order of its own.
         candidates: How many of BM25's best it reads; the others follow as BM25 has them.
+        encoding, errors: Of the queries, as of `read_queries`.
+        report: Told how many queries are answered.
 
     Raises:
         BundleError: There is no index, or it is damaged.
@@ -124,7 +148,8 @@ def evaluate(
     """
     index = open_index(folder)
     judged = read_judgments(judgments, least=least)
-    asked = [item for item in read_queries(queries, text=text, by_place=by_place) if item.id in judged]
+    every = read_queries(queries, text=text, by_place=by_place, encoding=encoding, errors=errors)
+    asked = [item for item in every if item.id in judged]
     if not asked:
         raise DataError(
             f"{judgments}: none of its queries ({', '.join(list(judged)[:3])}, ...) is in {queries}; where it calls "
@@ -139,6 +164,7 @@ def evaluate(
         if model is not None:
             hits = [*reranked(index, model, item.text, min(candidates, count)), *hits[candidates:]]
         ranked[item.id] = [hit.id for hit in hits]
+        report("queries answered", len(ranked), len(asked))
     seconds = time.perf_counter() - started
     return {**ranking_metrics(ranked, judged), "seconds": seconds}
 
@@ -153,36 +179,54 @@ def train_ranker(
     by_place: bool = False,
     least: int = 1,
     candidates: int = 50,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    resume: bool = False,
+    overwrite: bool = False,
+    report: Report = no_report,
     **options: Any,
-) -> Ranker:
+) -> tuple[Ranker, bool]:
     """Train the second stage of a search on queries whose answers are known, and save it.
 
     Args:
         folder: The index, which gives the documents that do not answer: the best of BM25 that are not judged to.
-        queries, judgments, text, by_place, least: As in `evaluate`.
-        out: The model's file.
+        queries, judgments, text, by_place, least, encoding, errors: As in `evaluate`.
+        out: The model's file; ``OUT.run`` beside it holds checkpoints until training is done.
         candidates: How many of BM25's best documents are learned from for a query.
+        resume, overwrite: As `fit_into` has them.
+        report: Told how many queries are answered.
         options: Arguments of :class:`~tidegate.Ranker`.
+
+    Returns:
+        The ranker, and whether Ctrl-C ended its training, so that its best epoch so far is in the file.
 
     Raises:
         BundleError: There is no index, or it is damaged.
         DataError: A file cannot be read, or no query has an answer in the index.
+        TidegateError, KeyboardInterrupt: As of `fit_into`.
     """
     require("torch", "train")
+    require("lightning", "train")
     from tidegate.estimators.ranker import Ranker
 
-    if not Path(out).parent.is_dir():
-        raise DataError(f"{out}: there is no folder {Path(out).parent}")
+    check_out_file(out)
     index = open_index(folder)
-    asked = read_queries(queries, text=text, by_place=by_place)
-    pairs = judged_pairs(index, asked, read_judgments(judgments, least=least), candidates)
-    ranker = Ranker(**options).fit(*pairs, corpus=[index.text(row) for row in range(index.num_documents)])
-    ranker.save(out)
-    return ranker
+    asked = read_queries(queries, text=text, by_place=by_place, encoding=encoding, errors=errors)
+    answered = partial(report, "queries answered")
+    pairs = judged_pairs(index, asked, read_judgments(judgments, least=least), candidates, progress=answered)
+    ranker = Ranker(**options)
+    corpus = [index.text(row) for row in range(index.num_documents)]
+    interrupted = fit_into(out, ranker, partial(ranker.fit, *pairs, corpus=corpus), resume=resume, overwrite=overwrite)
+    return ranker, interrupted
 
 
 def judged_pairs(
-    index: SearchIndex, queries: Sequence[Document], judged: Judgments, candidates: int
+    index: SearchIndex,
+    queries: Sequence[Document],
+    judged: Judgments,
+    candidates: int,
+    *,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[str], list[str], list[bool]]:
     """Queries, documents and whether one answers the other, as `Ranker.fit` has it: the best of BM25 for each query.
 
@@ -194,7 +238,9 @@ def judged_pairs(
     """
     rows = {index.id(row): row for row in range(index.num_documents)}
     found: tuple[list[str], list[str], list[bool]] = ([], [], [])
-    for item in queries:
+    for done, item in enumerate(queries, 1):
+        if progress is not None:
+            progress(done, len(queries))
         answers = [rows[id] for id in sorted(judged.get(item.id, ())) if id in rows]
         if not answers:
             continue
