@@ -15,10 +15,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from tidegate.data.bundled import PREFIX, bundled_path
-from tidegate.data.files import checked_encoding
 from tidegate.data.sources import is_table
-from tidegate.errors import DataError, RecipeError, nearest
-from tidegate.schema.located_yaml import Document, dotted, dump_document, parse_document, read_document
+from tidegate.errors import RecipeError, nearest
+from tidegate.schema.data import data_problems, idle_problems
+from tidegate.schema.located_yaml import Document, dump_document, parse_document, read_document
 from tidegate.schema.multitask import multitask_problems
 from tidegate.schema.pairs import pair_problems
 from tidegate.schema.sections import Sections
@@ -231,49 +231,28 @@ def _override(document: Document, override: str) -> Document:
 
 
 def _data_problems(recipe: Recipe) -> list[str]:
-    data, bundled = recipe.sections.data, recipe.bundled
+    data, bundled, document = recipe.sections.data, recipe.bundled, recipe.document
 
-    def at(key: str) -> str:
-        return f"{recipe.document.place(('data', key))}: data.{key}"
+    def idle() -> tuple[list[str], str]:
+        if "source" not in data:
+            return ["split"], "data.train and its fellows are the splits"
+        if bundled is None:
+            return ["validation", "test"], "data.source brings its own"
+        columns = ["text", "label", "split", "label_separator"]
+        return ["validation", "test", *columns, *READING], "the bundled data bring their own"
 
+    problems = data_problems(recipe.sections, document, bundled, find=bundled_path, idle=idle)
     if ("source" in data) == ("train" in data):
-        found = "both" if "source" in data else "neither"
-        return [f"{recipe.document.place(('data',))}: data: expected either source or train, found {found}."]
-    problems = []
-    if bundled is not None:
-        try:
-            bundled_path(bundled)
-        except DataError as error:
-            problems.append(f"{at('source')}: {error}")
-    if "source" in data:
-        idle = ["validation", "test"] + (
-            ["text", "label", "split", "label_separator", *READING] if bundled is not None else []
-        )
-        reason = "data.source brings its own" if bundled is None else "the bundled data bring their own"
-    else:
-        idle, reason = ["split"], "data.train and its fellows are the splits"
-    problems += [f"{at(key)} has no effect: {reason}. Remove it." for key in idle if key in data]
-    if "unlabelled" in data and recipe.task in _LABELS_ALONE:
-        problems.append(f"{at('unlabelled')} has no effect: the task {recipe.task} has no pre-training. Remove it.")
-    if bundled is None:
-        paths = [path for key in _PATHS for path in recipe.data_paths(key)]
-        if not any(is_table(path) for path in paths):
-            reason = "it says how CSV and TSV files are read, and there are none"
-            problems += [f"{at(key)} has no effect: {reason}. Remove it." for key in TABLES_ONLY if key in data]
-        try:
-            checked_encoding(data.get("encoding", "utf-8"))
-        except DataError as error:
-            problems.append(f"{at('encoding')}: {error}")
+        return problems  # of which the others follow
+    if recipe.task in _LABELS_ALONE:
+        problems += idle_problems(data, document, ["unlabelled"], f"the task {recipe.task} has no pre-training")
+    if bundled is None and not any(is_table(path) for key in _PATHS for path in recipe.data_paths(key)):
+        reason = "it says how CSV and TSV files are read, and there are none"
+        problems += idle_problems(data, document, TABLES_ONLY, reason)
     if dict(recipe.sections.training).get("warm_start"):
         problems.append(
-            f"{recipe.document.place(('training', 'warm_start'))}: training.warm_start has no effect: a run trains a "
-            "new model. To start from another one set training.init_from; to go on with a run that broke off, --resume."
-        )
-    fraction = ("training", "validation_fraction")
-    if "validation_fraction" in recipe.sections.training and (bundled is not None or "validation" in data):
-        problems.append(
-            f"{recipe.document.place(fraction)}: {dotted(fraction)} has no effect: the data have a validation part. "
-            "Remove one of the two."
+            f"{document.place(('training', 'warm_start'))}: training.warm_start has no effect: a run trains a new "
+            "model. To start from another one set training.init_from; to go on with a run that broke off, --resume."
         )
     return problems
 

@@ -8,8 +8,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from typing_extensions import TypedDict
 
 from tidegate.data.bundled import tagged_path
-from tidegate.data.files import checked_encoding
-from tidegate.errors import DataError
+from tidegate.schema.data import data_problems
 from tidegate.schema.located_yaml import Document
 from tidegate.schema.sections import STRICT, Count, Log, Rate, listed
 
@@ -135,42 +134,12 @@ def tagging_data_problems(sections: Any, document: Document, bundled: str | None
     """What of a tagging recipe's data does not go together, a line each."""
     data = sections.data
 
-    def at(key: str) -> str:
-        return f"{document.place(('data', key))}: data.{key}"
+    def idle() -> tuple[list[str], str]:
+        if bundled is not None:
+            own = [key for key in TAGGED_READING if key != "unit"]
+            return ["test_share", "train", "validation", "test", "intents", *own], "the bundled data bring their own"
+        if "source" in data:
+            return ["validation", "test"], "data.source brings its own"
+        return ["test_share"], "it says which part of data.source tests"
 
-    if ("source" in data) == ("train" in data):
-        found = "both" if "source" in data else "neither"
-        return [f"{document.place(('data',))}: data: expected either source or train, found {found}."]
-    problems = []
-    if bundled is not None:
-        try:
-            tagged_path(bundled, "train")
-        except DataError as error:
-            problems.append(f"{at('source')}: {error}")
-    if bundled is not None:
-        idle = [
-            "test_share",
-            "train",
-            "validation",
-            "test",
-            "intents",
-            *(key for key in TAGGED_READING if key != "unit"),
-        ]
-        reason = "the bundled data bring their own"
-    elif "source" in data:
-        idle, reason = ["validation", "test"], "data.source brings its own"
-    else:
-        idle, reason = ["test_share"], "it says which part of data.source tests"
-    problems += [f"{at(key)} has no effect: {reason}. Remove it." for key in idle if key in data]
-    if bundled is None:
-        try:
-            checked_encoding(data.get("encoding", "utf-8"))
-        except DataError as error:
-            problems.append(f"{at('encoding')}: {error}")
-    if "validation_fraction" in sections.training and (bundled is not None or "validation" in data):
-        place = document.place(("training", "validation_fraction"))
-        problems.append(
-            f"{place}: training.validation_fraction has no effect: the data have a validation part. "
-            "Remove one of the two."
-        )
-    return problems
+    return data_problems(sections, document, bundled, find=lambda name: tagged_path(name, "train"), idle=idle)
