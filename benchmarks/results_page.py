@@ -21,10 +21,11 @@ the command that printed it; `benchmarks/results` keeps the records, and `python
 {table}
 
 The baseline is TF-IDF with logistic regression over tidegate's tokens (`reporting/compare.py`): words and word pairs,
-for Chinese characters and character pairs, and it is printed beside every run's own result. **It is strong:** where a
-single network starts from random word vectors and has a few thousand texts alone, as in the recipe of the English
-reviews, it does not beat the baseline, and the reports say so; what does is in the tables below. One standard error of
-a single run, from the size of the test set, is 1.3 points on the English reviews, 1.0 on the Chinese and 0.2 on IMDb.
+for Chinese characters and character pairs, and it is printed beside every run's own result. **It is strong:** a
+single network that starts from random word vectors and has a few thousand texts alone does not beat it, and the reports
+say so. The recipes of the bundled reviews start from the co-occurrences in the training texts, and what each step gives
+is in the tables below. One standard error of a single run, from the size of the test set, is 1.3 points on the English
+reviews, 1.0 on the Chinese and 0.2 on IMDb.
 
 Times are of whole runs (reading, training, baseline, report) on the machine of [performance.md](performance.md). The
 processor's seconds are those of one thread where a run shared the machine with others, and then say more than the time.
