@@ -296,5 +296,5 @@ def test_a_learning_rate_is_looked_for(tmp_path: Path) -> None:
 
 def test_what_other_tasks_alone_can_do_is_refused(tmp_path: Path) -> None:
     recipe = load_recipe(write_tasks(tmp_path))
-    with pytest.raises(TidegateError, match="--members must be 1 or more, of a recipe of the task text-classification"):
+    with pytest.raises(TidegateError, match="--members 3: the task multi-task-text has no ensembles: train a model"):
         jobs.train(recipe, out=tmp_path / "run", members=3)

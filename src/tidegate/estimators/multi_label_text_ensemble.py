@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
@@ -20,7 +19,7 @@ from tidegate.reporting.scores import label_score
 __all__ = ["MultiLabelTextEnsemble"]
 
 
-class MultiLabelTextEnsemble(ClassifierMixin, MeanProbabilities):
+class MultiLabelTextEnsemble(MeanProbabilities):
     """Models of several labels a text that differ in their seeds, or that one run passed through, averaged.
 
     All of them learn from the same texts and are judged on the same ones held out.

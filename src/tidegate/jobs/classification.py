@@ -58,6 +58,7 @@ def classification_task() -> Task:
         evaluate=evaluate_texts,
         predict=predict_texts,
         first_rows=check_first_rows,
+        ensemble=estimator("TextEnsemble"),
     )
 
 
@@ -67,7 +68,7 @@ def _test(trained: Trained) -> dict[str, Any]:
     model, examples, counts = trained.model, trained.test, None
     labels = examples.labels or []
     with timed(trained.timing, "test"):
-        if hasattr(model, "network_"):
+        if hasattr(model, "predict_counted"):
             probabilities, counts = model.predict_counted(examples.texts)
         else:
             probabilities = model.predict_proba(examples.texts)
@@ -89,9 +90,7 @@ def _describe(model: Any, splits: Splits[TextExamples]) -> dict[str, Any]:
 
 
 def _say(model: Any, lengths: dict[str, list[int]]) -> list[str]:
-    # An ensemble tells of its members.
-    own = getattr(model, "notes", None)
-    return [*decision_notes(model), *(own or truncation_notes(model, lengths))]
+    return [*decision_notes(model), *truncation_notes(model, lengths)]
 
 
 def evaluate_texts(model: Any, data: str, columns: dict[str, Any], **reading: Any) -> dict[str, Any]:

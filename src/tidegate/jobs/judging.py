@@ -58,7 +58,7 @@ def judge(
                 judged["baseline"] = task.baseline(trained, tokenizer)
     elif options is not None or getattr(output, "single_tasks", False):
         trained.notes.append("there is no test part, so neither the model nor what it is compared with was tested")
-    for note in task.say(model, lengths):
+    for note in (*getattr(model, "notes", ()), *task.say(model, lengths)):  # an ensemble tells of its members
         _log.info(note)
         trained.notes.append(note)
     timing["total"] = time.perf_counter() - started

@@ -65,6 +65,7 @@ def multi_label_task() -> Task:
         evaluate=_evaluate,
         predict=_predict,
         first_rows=check_first_rows,
+        ensemble=estimator("MultiLabelTextEnsemble"),
     )
 
 

@@ -21,7 +21,15 @@ _TERMS = 12
 
 def linear_task() -> Task:
     """How a recipe of linear text classification is run: as one of text classification, but for the fitting."""
-    return dataclasses.replace(classification_task(), make=_make, fit=_fit, say=_say, monitor=lambda model: "accuracy")
+    return dataclasses.replace(
+        classification_task(),
+        make=_make,
+        fit=_fit,
+        say=_say,
+        monitor=lambda model: "accuracy",
+        ensemble=None,
+        alone="nothing is drawn in fitting a linear model, so that all members would be equal",
+    )
 
 
 def _make(**arguments: Any) -> LinearTextClassifier:

@@ -78,6 +78,7 @@ def multitask_task() -> Task:
         predict=_predict,
         first_rows=check_first_targets,
         monitor=lambda model: task_figure(model.tasks, model.monitor),
+        alone="train a model of each task by itself with --members instead",
     )
 
 

@@ -61,6 +61,7 @@ def regression_task() -> Task:
         evaluate=_evaluate,
         predict=_predict,
         first_rows=check_first_rows,
+        ensemble=estimator("TextRegressorEnsemble"),
     )
 
 

@@ -20,7 +20,7 @@ from tidegate.data.bundled import PREFIX
 from tidegate.data.encoder import TextEncoder
 from tidegate.data.pairs import flatten, is_pair
 from tidegate.data.token_encoder import TokenEncoder
-from tidegate.deploy.bundle import load_bundle
+from tidegate.deploy.bundle import Bundle, load_bundle
 from tidegate.features.bag_of_words import BagOfWords
 from tidegate.jobs.run_folder import CARD_FILE, METRICS_FILE, write_text
 from tidegate.reporting.model_card import CardFacts, render_card
@@ -64,7 +64,7 @@ def write_card(recipe: Recipe, model: Any, splits: Any, unit: str, folder: Path,
         tasks=tasks,
         numbers=_numbers(splits),
         size=model_file.stat().st_size,
-        parameters=sum(int(array.size) for array in bundle.weights.values()),
+        parameters=_parameters(bundle),
         members=len(inner),
         vocabulary=_vocabulary(reader),
         unknown={part: share for part, rows in sampled.items() if (share := _unknown(reader, rows)) is not None},
@@ -77,6 +77,11 @@ def write_card(recipe: Recipe, model: Any, splits: Any, unit: str, folder: Path,
     path = folder / CARD_FILE
     write_text(path, render_card(facts))
     return path
+
+
+def _parameters(bundle: Bundle) -> int:
+    """The numbers of a model, and of its members."""
+    return sum(int(array.size) for array in bundle.weights.values()) + sum(map(_parameters, bundle.members))
 
 
 def _settings(recipe: dict[str, Any], model: Any) -> dict[str, dict[str, Any]]:

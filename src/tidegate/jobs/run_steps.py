@@ -7,6 +7,7 @@ import dataclasses
 import json
 import logging
 import time
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -43,6 +44,22 @@ def finished_by_resuming(folder: Path) -> Iterator[None]:
             f"{str(error).rstrip('.')}. The trained epochs are kept; once this is mended, finish the run with: "
             f"--resume --out {folder}"
         ) from error
+
+
+@contextlib.contextmanager
+def refusals_named(recipe: Recipe) -> Iterator[None]:
+    """What an estimator says against its arguments, which are legal one by one, is said of the recipe.
+
+    Raises:
+        RecipeError: It refused them.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raised = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
+        if isinstance(error, TidegateError) or not raised.startswith("tidegate."):
+            raise
+        raise RecipeError(f"{recipe.path}: {error}") from error
 
 
 @contextlib.contextmanager
@@ -94,20 +111,28 @@ def check_device(recipe: Recipe, arguments: dict[str, Any]) -> None:
         raise RecipeError(f"{recipe.document.place(('training', key))}: training.{key}: {error}") from None
 
 
-def check_craft(recipe: Recipe, *, members: int, snapshots: bool, find_rate: bool, resume: bool) -> None:
+def check_craft(
+    recipe: Recipe, alone: str | None, *, members: int, snapshots: bool, find_rate: bool, resume: bool
+) -> None:
     """Refuse members, or a search for the learning rate, where there can be none.
+
+    Args:
+        recipe: Of the run.
+        alone: Why its models are not averaged, or None where they are.
+        members, snapshots, find_rate, resume: As of ``train``.
 
     Raises:
         RecipeError: The recipe is of another task, there is no whole number of members, or the run is resumed.
     """
-    task = "text-classification"
     if find_rate and (resume or recipe.task not in _FINDING):
         raise RecipeError(
             f"--find-lr looks before a new run of a recipe of the task {' or '.join(_FINDING)}; a run that is resumed "
             "keeps its rate."
         )
-    if members < 1 or (members > 1 and recipe.task != task):
-        raise RecipeError(f"--members must be 1 or more, of a recipe of the task {task}; found {members}.")
+    if members < 1:
+        raise RecipeError(f"--members must be 1 or more; found {members}.")
+    if members > 1 and alone is not None:
+        raise RecipeError(f"--members {members}: the task {recipe.task} has no ensembles: {alone}.")
     if snapshots and members < 2:
         raise RecipeError("--snapshots says where the members of an ensemble come from: give --members, 2 or more.")
 

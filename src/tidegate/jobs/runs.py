@@ -24,6 +24,7 @@ from tidegate.jobs.run_steps import (
     finished_by_resuming,
     noted_warnings,
     record_run,
+    refusals_named,
     resolved_recipe,
     resumed_arguments,
     timed,
@@ -131,7 +132,8 @@ def train(
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     task = task_of(recipe.task)
-    check_craft(recipe, members=members, snapshots=snapshots, find_rate=find_rate, resume=resume)
+    alone = task.alone if task.ensemble is None else None
+    check_craft(recipe, alone, members=members, snapshots=snapshots, find_rate=find_rate, resume=resume)
     arguments = dict(recipe.arguments)
     if verbose is not None:
         arguments["verbose"] = verbose
@@ -159,17 +161,15 @@ def train(
     if not resume:
         (folder / RATE_FILE).unlink(missing_ok=True)
     if find_rate or (folder / RATE_FILE).is_file():
-        with timed(timing, "finding the rate"), noted_warnings(notes):
+        with timed(timing, "finding the rate"), noted_warnings(notes), refusals_named(recipe):
             found = find_rate_for(one, splits.train.texts, targets_of(splits.train), folder, notes)
     model: Any = one
-    if members > 1:
-        from tidegate.estimators.text_ensemble import TextEnsemble
-
-        model = TextEnsemble(one, members=members, by="snapshots" if snapshots else "seeds")
+    if members > 1 and task.ensemble is not None:
+        model = task.ensemble(estimator=one, members=members, by="snapshots" if snapshots else "seeds")
     if not resume:
         write_text(folder / RECIPE_FILE, resolved_recipe(recipe, one))
     interrupted = False
-    with noted_warnings(notes):
+    with noted_warnings(notes), refusals_named(recipe):
         try:
             task.fit(model, splits, run_folder=folder, resume=resume, **({"loggers": loggers} if loggers else {}))
         except KeyboardInterrupt:
@@ -184,14 +184,14 @@ def train(
         model_file = model.save(folder / MODEL_FILE)
         write_text(folder / RECIPE_FILE, resolved_recipe(recipe, one))
     history = getattr(model, "history_", [])  # of a model that learns in epochs
-    best = history[model.best_epoch_ - 1] if history else {"validation_accuracy": model.validation_accuracy_}
+    best = history[model.best_epoch_ - 1] if history else {}
     result = Training(
         folder=folder,
         model=model_file,
         report=None,
         epochs=len(history),
         best_epoch=model.best_epoch_ if history else 0,
-        validation_accuracy=best["validation_accuracy"],
+        validation_accuracy=best.get("validation_accuracy", getattr(model, "validation_accuracy_", None)),
         validation_f1=best.get("validation_f1"),
         test=None,
         baseline=None,
@@ -245,7 +245,7 @@ def evaluate(
     started = time.perf_counter()
     estimator = _load(model)
     columns = {"text": text, "label": label, "split": split, "part": part}
-    if estimator.kind != "multi-label-text-classifier" and "label_separator" in reading:
+    if "multi-label" not in estimator.kind and "label_separator" in reading:
         check_idle(["label_separator"], "data with one label a text")
     metrics = task_of_kind(estimator.kind).evaluate(estimator, data, columns, **reading)
     return Evaluation(str(model), data, metrics, time.perf_counter() - started)

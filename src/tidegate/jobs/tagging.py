@@ -84,6 +84,7 @@ def tagging_task() -> Task:
         evaluate=evaluate_tagger,
         predict=tag_texts,
         first_rows=check_first_sentences,
+        alone="paths of tags cannot be averaged",
     )
 
 

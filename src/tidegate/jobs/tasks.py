@@ -60,6 +60,8 @@ class Task:
         fit: ``fit(model, parts, run_folder=..., resume=...)``, or for a trial of a search ``callbacks=...``.
         monitor: From an estimator to the validation figure by which the trials of a search are compared: what its
             history has as ``validation_NAME``, or it itself as ``validation_NAME_`` where it learns in no epochs.
+        ensemble: ``ensemble(estimator=..., members=..., by=...)`` -> several of an estimator as one, if there is such.
+        alone: Why there is none.
     """
 
     unit: str
@@ -76,6 +78,8 @@ class Task:
     say: Callable[[Any, dict[str, list[int]]], Sequence[str]] = lambda model, lengths: ()
     fit: Callable[..., None] = fit_texts
     monitor: Callable[[Any], str] = attrgetter("monitor")
+    ensemble: Callable[..., Any] | None = None
+    alone: str = ""
 
 
 def estimator(name: str) -> Callable[..., Any]:
@@ -104,7 +108,9 @@ _TASK_OF_KIND = {
     "sequence-tagger": "sequence-tagging",
     "multi-task-text": "multi-task-text",
     "text-regressor": "text-regression",
+    "text-regressor-ensemble": "text-regression",
     "multi-label-text-classifier": "multi-label-text-classification",
+    "multi-label-text-ensemble": "multi-label-text-classification",
 }
 # Kinds that have commands of their own.
 _ELSEWHERE = {

@@ -51,7 +51,9 @@ _USES = {
     "text-stack": "say which of the labels below a text bears",
     "contextual-text-classifier": "say which of the labels below a text bears",
     "multi-label-text-classifier": "say which of the labels below a text bears, several of them or none",
+    "multi-label-text-ensemble": "say which of the labels below a text bears, several of them or none",
     "text-regressor": "give a text a number, as the training texts were given",
+    "text-regressor-ensemble": "give a text a number, as the training texts were given",
     "multi-task-text": "answer several questions on a text at once",
 }
 
