@@ -150,6 +150,20 @@ def test_ctrl_c_keeps_the_best_ranker_and_resuming_goes_on(folder: Path, monkeyp
     assert not (folder / "r.tg.run").exists()
 
 
+def test_a_ranker_cuts_texts_as_its_index_does(folder: Path) -> None:
+    pytest.importorskip("jieba")
+    rows = ["酒店离火车站很近", "手机电池太差", "酒店的房间很干净"]
+    (folder / "z.jsonl").write_text("\n".join(json.dumps({"id": n, "text": t}) for n, t in enumerate(rows)), "utf-8")
+    run("build", folder / "z.jsonl", "--out", folder / "z", "--tokenizer", "jieba")
+    (folder / "zq.txt").write_text("酒店 房间\n酒店 火车站\n酒店 干净\n", encoding="utf-8")
+    (folder / "z.tsv").write_text("1\t2\t1\n2\t0\t1\n3\t2\t1\n", encoding="utf-8")
+    given = ("--hidden-size", "4", "--max-epochs", "1", "--seed", "0")
+    said = run("train", folder / "z", folder / "zq.txt", folder / "z.tsv", "--out", folder / "z.tg", *given)
+    ranker = load(folder / "z.tg")
+    assert ranker.tokenizer == "jieba" and "酒店" in ranker.encoder_.vocabulary.index
+    assert "Use it" in said
+
+
 def test_documents_in_another_encoding(folder: Path) -> None:
     rows = '{"id": "1", "text": "传热"}\n{"id": "2", "text": "机翼"}\n'
     (folder / "g.jsonl").write_bytes(rows.encode("gb18030"))

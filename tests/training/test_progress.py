@@ -49,3 +49,5 @@ def test_a_line_shows_the_figures_of_numbers_and_the_monitor() -> None:
     assert "validation loss 0.2500  mae 1.5000  spearman 0.7500  9 tokens/s" in epoch_line(entry, 9, False)
     monitored = {**entry, "validation_accuracy": 0.5, "validation_roc_auc": 0.625}
     assert "accuracy 0.5000  mae 1.5000  spearman 0.7500  roc auc 0.6250" in epoch_line(monitored, 9, False)
+    ranked = {**monitored, "validation_ndcg": 0.375, "validation_mrr": 0.5}
+    assert "roc auc 0.6250  ndcg 0.3750  mrr 0.5000" in epoch_line(ranked, 9, False)

@@ -208,7 +208,7 @@ def train_command(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train a ranker, which reads BM25's best documents again: a bidirectional GRU with attention.
+    """Train a ranker, which reads BM25's best documents again: word vectors, and a bidirectional GRU with attention.
 
     Ctrl-C keeps the best epoch so far; --resume then goes on.
     """

@@ -29,7 +29,11 @@ DataDir = Annotated[
 ]
 TextFile = Annotated[
     Path,
-    typer.Argument(metavar="TEXT", help="A text a line, or CSV, TSV, JSON Lines; .gz and .xz too.", show_default=False),
+    typer.Argument(
+        metavar="TEXT",
+        help="A text a line, CSV, TSV or JSON Lines (.gz, .xz too), a folder, or bundled:reviews_en.",
+        show_default=False,
+    ),
 ]
 TextField = Annotated[str, typer.Option("--text", help="Field of the texts, in a table.")]
 KeepCase = Annotated[bool, typer.Option("--keep-case", help="Upper and lower case are different.")]

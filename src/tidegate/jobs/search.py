@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tidegate.estimators.ranker import Ranker
 
 _SNIPPET = 160
+# How an index reads texts, as far as a ranker does so too.
+_READING = ("tokenizer", "lowercase", "strip_html", "normalization")
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def train_ranker(
         candidates: How many of BM25's best documents are learned from for a query.
         resume, overwrite: As `fit_into` has them.
         report: Told how many queries are answered.
-        options: Arguments of :class:`~tidegate.Ranker`.
+        options: Arguments of :class:`~tidegate.Ranker`; texts are cut as the index cuts them unless they say otherwise.
 
     Returns:
         The ranker, and whether Ctrl-C ended its training, so that its best epoch so far is in the file.
@@ -214,7 +216,8 @@ def train_ranker(
     asked = read_queries(queries, text=text, by_place=by_place, encoding=encoding, errors=errors)
     answered = partial(report, "queries answered")
     pairs = judged_pairs(index, asked, read_judgments(judgments, least=least), candidates, progress=answered)
-    ranker = Ranker(**options)
+    # Words are for both stages the same.
+    ranker = Ranker(**{**{name: index.settings[name] for name in _READING}, **options})
     corpus = [index.text(row) for row in range(index.num_documents)]
     interrupted = fit_into(out, ranker, partial(ranker.fit, *pairs, corpus=corpus), resume=resume, overwrite=overwrite)
     return ranker, interrupted

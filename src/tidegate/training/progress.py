@@ -17,8 +17,11 @@ __all__ = ["Progress", "epoch_line"]
 
 _REFRESH_SECONDS = 0.2
 # Figures that a line shows where they were measured; those of a network's rows and the monitor are.
+_RANKED = ("ndcg", "mrr")  # of rankers
 _SHOWN = [
-    name for name in dict.fromkeys((*NUMBER_MONITORS, *CLASS_MONITORS)) if name not in ("loss", "accuracy", "mse")
+    name
+    for name in dict.fromkeys((*NUMBER_MONITORS, *CLASS_MONITORS, *_RANKED))
+    if name not in ("loss", "accuracy", "mse")
 ]
 
 
