@@ -1,4 +1,4 @@
-"""What each command does, without a terminal: train, evaluate, predict, validate."""
+"""The commands that every task of a recipe has, without a terminal: train, evaluate, predict, validate."""
 
 from __future__ import annotations
 

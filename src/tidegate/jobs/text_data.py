@@ -1,4 +1,4 @@
-"""The data that a recipe names: its parts, with labels that agree, and what one must know of them."""
+"""The texts that a recipe names: their parts, with labels that agree, and what one must know of them."""
 
 from __future__ import annotations
 
