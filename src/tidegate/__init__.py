@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tidegate.estimators.multitask_data import join_data_sets as join_data_sets
     from tidegate.estimators.ranker import Ranker as Ranker
     from tidegate.estimators.sequence_tagger import SequenceTagger as SequenceTagger
+    from tidegate.estimators.sequence_tagger_ensemble import SequenceTaggerEnsemble as SequenceTaggerEnsemble
     from tidegate.estimators.text_classifier import TextClassifier as TextClassifier
     from tidegate.estimators.text_ensemble import TextEnsemble as TextEnsemble
     from tidegate.estimators.text_language_model import TextLanguageModel as TextLanguageModel
@@ -76,6 +77,7 @@ _HOMES = {
     "RecurrentStack": "tidegate.layers.stack",
     "Ranker": "tidegate.estimators.ranker",
     "SequenceTagger": "tidegate.estimators.sequence_tagger",
+    "SequenceTaggerEnsemble": "tidegate.estimators.sequence_tagger_ensemble",
     "TextClassifier": "tidegate.estimators.text_classifier",
     "TextEnsemble": "tidegate.estimators.text_ensemble",
     "TextStack": "tidegate.estimators.text_stack",
@@ -123,6 +125,7 @@ __all__ = [
     "Ranker",
     "RecurrentStack",
     "SequenceTagger",
+    "SequenceTaggerEnsemble",
     "TextClassifier",
     "TextEnsemble",
     "TextLanguageModel",

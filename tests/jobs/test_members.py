@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import tidegate
 from jobs.test_linear import RECIPE as LINEAR
-from jobs.test_tuning_tasks import write_contextual
+from jobs.test_tuning_tasks import write_contextual, write_tags
 from tidegate import jobs
 from tidegate.cli import app
 from tidegate.config import load_recipe
@@ -70,6 +70,21 @@ def test_snapshots_of_a_regression_from_a_recipe(tmp_path: Path) -> None:
     run = train(recipe, "training.max_epochs=4", "output.baseline=false", members=2, snapshots=True)
     assert [model.best_epoch_ for model in tidegate.load(run.model).members_] == [2, 4]
     assert run.test is not None and run.test["mae"] < run.test["guess"]
+
+
+def test_taggers_are_one_tagger_to_every_command(tmp_path: Path) -> None:
+    recipe = write_tags(tmp_path)
+    run = train(recipe, "training.max_epochs=2", members=2)
+    assert run.test is not None and run.report is not None and run.card is not None
+    model = tidegate.load(run.model)
+    evaluated = json.loads(call("evaluate", str(run.model), str(tmp_path / "test.conll"), "--json"))
+    assert evaluated["metrics"]["f1"] == pytest.approx(run.test["f1"])
+    line = json.loads(call("predict", str(run.model), "-", "--json", stdin="Ada met Bo.\n").splitlines()[0])
+    assert [item["text"] for item in line["entities"]] == [item.text for item in model.extract(["Ada met Bo."])[0]]
+    assert "an ensemble of 2 members: validation F1 of segments" in run.report.read_text(encoding="utf-8")
+    card = run.card.read_text(encoding="utf-8")
+    assert "2 models averaged" in card and "find its segments" in card
+    assert train(recipe, "training.max_epochs=2", members=2, resume=True).test == run.test
 
 
 def test_contextual_classifiers_are_averaged_and_have_no_snapshots(

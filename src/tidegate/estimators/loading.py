@@ -14,6 +14,7 @@ from tidegate.estimators.multi_label_text_ensemble import MultiLabelTextEnsemble
 from tidegate.estimators.multi_task_text_model import MultiTaskTextModel
 from tidegate.estimators.ranker import Ranker
 from tidegate.estimators.sequence_tagger import SequenceTagger
+from tidegate.estimators.sequence_tagger_ensemble import SequenceTaggerEnsemble
 from tidegate.estimators.text_classifier import TextClassifier
 from tidegate.estimators.text_ensemble import TextEnsemble
 from tidegate.estimators.text_language_model import TextLanguageModel
@@ -31,6 +32,7 @@ _ESTIMATORS = (
     MultiLabelTextEnsemble,
     Ranker,
     SequenceTagger,
+    SequenceTaggerEnsemble,
     TextClassifier,
     TextEnsemble,
     TextRegressor,

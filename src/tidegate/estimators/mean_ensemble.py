@@ -45,7 +45,7 @@ class MeanEnsemble(SavedEstimator):
     """
 
     made_of: ClassVar[tuple[str, ...]]  # Kinds of the members.
-    figure: ClassVar[str] = "accuracy"  # By what they are judged, in words.
+    figure: str = "accuracy"  # By what they are judged, in words.
     members_: list[Any]
     validation_score_: float | None
     member_scores_: list[float]
@@ -142,20 +142,16 @@ class MeanEnsemble(SavedEstimator):
         member = self._checked_member()
         random_state = resolve_seed(member.random_state if self.random_state is None else self.random_state)
         started = time.perf_counter()
-        held = validation_data
+        data, held = (X, y, sample_weight), validation_data
         if held is None and member.validation_fraction > 0:
-            rows = self._read(X, y, sample_weight)
-            train, places = self._split(rows.targets, member.validation_fraction, derive_seed(random_state, "split"))
-            if len(places):
-                held, learned = _data(rows.take(places)), rows.take(train)
-                X, y, sample_weight = learned.texts, self._like(y, learned.targets), learned.weights
+            data, held, options = self._hold_out(member, data, derive_seed(random_state, "split"), options)
 
         def learn(name: str, seed: int, train: Callable[..., Any]) -> Any:
             model: Any = clone(member)
             model.set_params(random_state=seed % 2**31)
             folder = None if run_folder is None else Path(run_folder) / name
             records = part_records(loggers, run_folder, name)
-            return train(model, X, y, sample_weight, held, run_folder=folder, loggers=records, **options)
+            return train(model, *data, held, run_folder=folder, loggers=records, **options)
 
         if self.by == "snapshots":
             count, seed = int(self.members), derive_seed(random_state, "snapshots")
@@ -170,13 +166,29 @@ class MeanEnsemble(SavedEstimator):
         self.random_state_ = random_state
         self.validation_score_, self.member_scores_ = None, []
         if held is not None:
-            texts, targets, weights = validation_parts(held)
-            data = texts, targets, None if weights is None else np.asarray(weights, dtype=np.float64)
-            self._settle(*data)
-            self.validation_score_ = self._score(self, *data)
-            self.member_scores_ = [self._score(model, *data) for model in trained]
+            judged = self._judged(held)
+            self._settle(*judged)
+            self.validation_score_ = self._score(self, *judged)
+            self.member_scores_ = [self._score(model, *judged) for model in trained]
         self.timing_ = {"train": time.perf_counter() - started}
         return self
+
+    def _hold_out(
+        self, member: Any, data: tuple[Any, Any, Any], seed: int, options: dict[str, Any]
+    ) -> tuple[tuple[Any, Any, Any], tuple[Any, ...] | None, dict[str, Any]]:
+        """What members learn from, what they are judged on, if any, and the options of their ``fit``."""
+        rows = self._read(*data)
+        train, places = self._split(rows.targets, member.validation_fraction, seed)
+        if not len(places):
+            return data, None, options
+        learned, held = rows.take(train), rows.take(places)
+        aside = (held.texts, held.targets) if held.weights is None else (held.texts, held.targets, held.weights)
+        return (learned.texts, self._like(data[1], learned.targets), learned.weights), aside, options
+
+    def _judged(self, held: tuple[Any, ...]) -> tuple[Any, Any, Any]:
+        """X, y and weights of the data held out."""
+        texts, targets, weights = validation_parts(held)
+        return texts, targets, None if weights is None else np.asarray(weights, dtype=np.float64)
 
     def _member(self) -> Any:
         return self._default() if self.estimator is None else self.estimator
@@ -326,7 +338,3 @@ class MeanProbabilities(MeanEnsemble):
     def _take(self, members: list[Any]) -> None:
         super()._take(members)
         self.classes_ = members[0].classes_
-
-
-def _data(rows: Rows) -> tuple[Any, ...]:
-    return (rows.texts, rows.targets) if rows.weights is None else (rows.texts, rows.targets, rows.weights)

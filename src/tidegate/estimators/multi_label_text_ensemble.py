@@ -47,7 +47,7 @@ class MultiLabelTextEnsemble(MeanProbabilities):
 
     kind: ClassVar[str] = "multi-label-text-ensemble"
     made_of: ClassVar[tuple[str, ...]] = ("multi-label-text-classifier",)
-    figure: ClassVar[str] = "micro F1"
+    figure: str = "micro F1"
     calibration_: ClassVar[None] = None
     threshold_: Any
 

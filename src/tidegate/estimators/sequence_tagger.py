@@ -26,7 +26,8 @@ from tidegate.deploy.bundle import Bundle
 from tidegate.errors import DataError
 from tidegate.estimators.base import check_sample_weight
 from tidegate.estimators.language_source import LanguageSource, read_language_model
-from tidegate.estimators.neural import seeded
+from tidegate.estimators.neural import NeuralEstimator, seeded
+from tidegate.estimators.tag_decoding import TagDecoder
 from tidegate.estimators.tag_predictions import TagPredictions
 from tidegate.estimators.tagging_data import (
     check_intents,
@@ -64,7 +65,7 @@ _EMBEDDING_SIZE = 100
 _log = logging.getLogger(__name__)
 
 
-class SequenceTagger(TagPredictions):
+class SequenceTagger(TagPredictions, NeuralEstimator):
     """A recurrent tagger: one tag a token, for names, parts of speech, chunks, slots and Chinese words.
 
     Words, the characters in them and their capitals are read by a bidirectional recurrent encoder, and a conditional
@@ -317,6 +318,10 @@ class SequenceTagger(TagPredictions):
             },
         )
         return self
+
+    def _decoder(self) -> TagDecoder:
+        network, device = self._ready_network()
+        return TagDecoder(network, self.encoder_, device, self.window)
 
     # --- parts of the fit, and the bundle
 

@@ -122,6 +122,11 @@ class TagDecoder:
                     found[scores.rows] = scores.intents.softmax(-1).float().cpu().numpy()
         return found
 
+    def transitions(self) -> tuple[list[float], list[list[float]]] | None:
+        """The scores of tags as the first, and of each after each; None without a CRF."""
+        crf = self.network.head.crf
+        return None if crf is None else (crf.start_transitions.tolist(), crf.transitions.tolist())
+
     def confidences(
         self, sentences: Sequence[Sequence[str]], tags: Sequence[np.ndarray], spans: Sequence[Sequence[Span]], ends: Any
     ) -> list[list[float]]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from tidegate.data.raw_text import cut_text, split_sentences
 from tidegate.data.tag_schemes import convert_tags, segment_tables, spans_of
-from tidegate.data.token_encoder import TokenEncoder
 from tidegate.estimators.base import check_texts
-from tidegate.estimators.neural import NeuralEstimator
+from tidegate.estimators.mean_tag_decoding import MeanTagDecoder
 from tidegate.estimators.tag_decoding import TagDecoder, TagPath
 from tidegate.estimators.tagging_data import check_sentences, check_tags
 
@@ -41,16 +40,26 @@ class Entity:
     confidence: float
 
 
-class TagPredictions(NeuralEstimator):
-    """The methods of :class:`SequenceTagger` that need it fitted."""
+class TagPredictions:
+    """The methods of taggers that need them fitted.
 
-    tokenizer: str
-    model_scheme: str
-    window: int | None
-    tags_: list[str]
-    tag_scheme_: str
-    intents_: list[str] | None
-    encoder_: TokenEncoder
+    What is one has `tokenizer`, `model_scheme`, `tags_`, `tag_scheme_` and `intents_`, and gives `_decoder`.
+    """
+
+    if TYPE_CHECKING:
+        tokenizer: Any
+        model_scheme: Any
+        tags_: list[str]
+        tag_scheme_: str
+        intents_: list[str] | None
+
+    def _decoder(self) -> TagDecoder | MeanTagDecoder:
+        """What turns sentences into tags.
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+        """
+        raise NotImplementedError
 
     def predict(self, X: Any) -> list[list[str]]:
         """The tags of each sentence, in the scheme of the training data.
@@ -122,15 +131,12 @@ class TagPredictions(NeuralEstimator):
 
         Each row has ``token``, ``tag`` (of ``tags_``), ``probability`` (marginal), ``emission`` (the encoder's score of
         the tag), ``transition`` (the score of it after the tag before; at the first token, of it as the first; 0
-        without a CRF), and ``emission_tag``, the tag that the emissions alone would give.
+        without a CRF, and of several taggers as one), and ``emission_tag``, which the emissions alone would give.
         """
         sentences, decoder = check_sentences([tokens]), self._decoder()
         (numbers,), (emissions,) = decoder.best(sentences), decoder.emissions(sentences)
         (marginals,) = decoder.marginals(sentences)
-        crf = self.network_.head.crf
-        first = between = None
-        if crf is not None:
-            first, between = crf.start_transitions.tolist(), crf.transitions.tolist()
+        first, between = decoder.transitions() or (None, None)
         rows = []
         for place, number in enumerate(numbers.tolist()):
             transition = 0.0
@@ -179,10 +185,6 @@ class TagPredictions(NeuralEstimator):
         sentences = check_sentences(X)
         metrics = tagging_metrics(check_tags(y, sentences), self.predict(sentences), self.tag_scheme_)
         return metrics["accuracy" if self.tag_scheme_ == "plain" else "f1"]
-
-    def _decoder(self) -> TagDecoder:
-        network, device = self._ready_network()
-        return TagDecoder(network, self.encoder_, device, self.window)
 
     def _given(self, numbers: np.ndarray) -> list[str]:
         """Tags by their numbers, in the scheme of the training data."""

@@ -44,7 +44,7 @@ class TextRegressorEnsemble(RegressorMixin, MeanEnsemble):
 
     kind: ClassVar[str] = "text-regressor-ensemble"
     made_of: ClassVar[tuple[str, ...]] = ("text-regressor",)
-    figure: ClassVar[str] = "mean absolute error"
+    figure: str = "mean absolute error"
     levels_: np.ndarray | None
 
     def predict(self, X: Any) -> np.ndarray:

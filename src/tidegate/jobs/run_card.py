@@ -177,6 +177,6 @@ def _script(character: str) -> str:
 def _example(model: Any, kind: str, rows: list[Any]) -> str:
     if getattr(model, "reads_pairs", False):
         return '("a text", "another one")'
-    if kind == "sequence-tagger":
+    if kind.startswith("sequence-tagger"):
         return repr([str(token) for token in rows[0][:6]]) if rows else '["a", "sentence"]'
     return '"a text"'

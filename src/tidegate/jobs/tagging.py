@@ -84,7 +84,7 @@ def tagging_task() -> Task:
         evaluate=evaluate_tagger,
         predict=tag_texts,
         first_rows=check_first_sentences,
-        alone="paths of tags cannot be averaged",
+        ensemble=estimator("SequenceTaggerEnsemble"),
     )
 
 
@@ -215,8 +215,8 @@ def _type_counts(model: SequenceTagger, examples: TaggedExamples) -> dict[str, i
 
 
 def _transitions(model: SequenceTagger) -> dict[str, Any] | None:
-    """The learned scores between tags, for the report."""
-    crf = model.network_.head.crf
+    """The learned scores between tags, for the report; several taggers as one have none of their own."""
+    crf = model.network_.head.crf if hasattr(model, "network_") else None
     if crf is None:
         return None
     allowed = None if crf.allowed is None else crf.allowed.tolist()

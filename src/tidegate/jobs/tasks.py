@@ -106,6 +106,7 @@ _TASKS = {
 # Kind of a saved model -> its task, where they differ in name; all else are classifiers of texts.
 _TASK_OF_KIND = {
     "sequence-tagger": "sequence-tagging",
+    "sequence-tagger-ensemble": "sequence-tagging",
     "multi-task-text": "multi-task-text",
     "text-regressor": "text-regression",
     "text-regressor-ensemble": "text-regression",

@@ -48,6 +48,7 @@ _USES = {
     "text-ensemble": "say which of the labels below a text bears",
     "language-model": "say how likely a text is, and go on with one, as the training texts would",
     "sequence-tagger": "tag the tokens of a sentence, or find its segments, as the training sentences were tagged",
+    "sequence-tagger-ensemble": "tag the tokens of a sentence, or find its segments, as the training ones were tagged",
     "text-stack": "say which of the labels below a text bears",
     "contextual-text-classifier": "say which of the labels below a text bears",
     "multi-label-text-classifier": "say which of the labels below a text bears, several of them or none",
