@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tidegate.estimators.loading import load as load
     from tidegate.estimators.multi_label_text_classifier import MultiLabelTextClassifier as MultiLabelTextClassifier
     from tidegate.estimators.multi_label_text_ensemble import MultiLabelTextEnsemble as MultiLabelTextEnsemble
+    from tidegate.estimators.multi_task_text_ensemble import MultiTaskTextEnsemble as MultiTaskTextEnsemble
     from tidegate.estimators.multi_task_text_model import MultiTaskTextModel as MultiTaskTextModel
     from tidegate.estimators.multitask_data import join_data_sets as join_data_sets
     from tidegate.estimators.ranker import Ranker as Ranker
@@ -68,6 +69,7 @@ _HOMES = {
     "MinGRU": "tidegate.layers.minimal",
     "MinLSTM": "tidegate.layers.minimal",
     "MultiHeadAttention": "tidegate.layers.multihead",
+    "MultiTaskTextEnsemble": "tidegate.estimators.multi_task_text_ensemble",
     "MultiTaskTextModel": "tidegate.estimators.multi_task_text_model",
     "MultiLabelTextClassifier": "tidegate.estimators.multi_label_text_classifier",
     "MultiLabelTextEnsemble": "tidegate.estimators.multi_label_text_ensemble",
@@ -119,6 +121,7 @@ __all__ = [
     "MultiHeadAttention",
     "MultiLabelTextClassifier",
     "MultiLabelTextEnsemble",
+    "MultiTaskTextEnsemble",
     "MultiTaskTextModel",
     "OnnxNode",
     "Ragged",

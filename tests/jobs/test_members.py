@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import tidegate
 from jobs.test_linear import RECIPE as LINEAR
+from jobs.test_multitask import write_tasks
 from jobs.test_tuning_tasks import write_contextual, write_tags
 from tidegate import jobs
 from tidegate.cli import app
@@ -85,6 +87,31 @@ def test_taggers_are_one_tagger_to_every_command(tmp_path: Path) -> None:
     card = run.card.read_text(encoding="utf-8")
     assert "2 models averaged" in card and "find its segments" in card
     assert train(recipe, "training.max_epochs=2", members=2, resume=True).test == run.test
+
+
+def test_models_of_several_tasks_are_averaged_task_by_task(tmp_path: Path) -> None:
+    recipe = write_tasks(tmp_path)
+    run = train(recipe, "training.max_epochs=2", members=2)
+    model = tidegate.load(run.model)
+    assert type(model) is tidegate.MultiTaskTextEnsemble and [task.name for task in model.tasks_] == ["tone", "stars"]
+    texts = ["a lovely great film", "dull"]
+    said = [member.predict_outputs(texts) for member in model.members_]
+    for task, outputs in model.predict_outputs(texts).items():
+        np.testing.assert_allclose(outputs, (said[0][task] + said[1][task]) / 2, rtol=1e-6)
+        assert np.abs(said[0][task] - said[1][task]).max() > 1e-4
+    tones = model.classes_["tone"]
+    assert tones is not None
+    best = tones[model.predict_proba(texts)["tone"].argmax(1)]
+    assert model.predict(texts)["tone"].tolist() == best.tolist()
+    assert any(note.startswith("an ensemble of 2 members: validation mean of accuracy and R2") for note in run.notes)
+    assert {path.name for path in (run.folder / "single-1").iterdir()} == {"member-1", "member-2"}
+    metrics = jobs.evaluate(run.model, str(tmp_path / "test.csv"), label="stars=rating,tone=tone").metrics
+    assert run.test is not None and metrics["tasks"] == run.test["tasks"]
+    line = json.loads(call("predict", str(run.model), "-", "--json", stdin="dull\n").splitlines()[0])
+    assert line["tasks"]["stars"]["number"] == pytest.approx(model.predict(["dull"])["stars"][0], abs=1e-5)
+    assert run.card is not None and "2 models averaged" in run.card.read_text(encoding="utf-8")
+    whole = tidegate.MultiTaskTextEnsemble(model.estimator, members=2, by="snapshots")
+    assert len(whole.fit(texts * 8, {"tone": ["good", "bad"] * 8, "stars": [5.0, 1.0] * 8}).members_) == 2
 
 
 def test_contextual_classifiers_are_averaged_and_have_no_snapshots(

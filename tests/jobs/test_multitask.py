@@ -14,7 +14,7 @@ import tidegate
 from tidegate import MultiTaskTextModel, jobs
 from tidegate.cli import app
 from tidegate.config import load_recipe
-from tidegate.errors import DataError, RecipeError, TidegateError
+from tidegate.errors import DataError, RecipeError
 from tidegate.jobs.multitask_data import read_target_splits, target_notes
 from tidegate.reporting.metrics import classification_metrics
 from tidegate.reporting.number_metrics import number_metrics
@@ -292,9 +292,3 @@ def test_a_learning_rate_is_looked_for(tmp_path: Path) -> None:
     run = jobs.train(recipe, out=tmp_path / "run", find_rate=True)
     assert run.rate_search is not None and len(run.rate_search["rates"]) > 10
     assert tidegate.load(run.model).learning_rate == float(f"{run.rate_search['suggestion']:.2g}") != 0.05
-
-
-def test_what_other_tasks_alone_can_do_is_refused(tmp_path: Path) -> None:
-    recipe = load_recipe(write_tasks(tmp_path))
-    with pytest.raises(TidegateError, match="--members 3: the task multi-task-text has no ensembles: train a model"):
-        jobs.train(recipe, out=tmp_path / "run", members=3)

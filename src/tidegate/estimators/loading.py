@@ -11,6 +11,7 @@ from tidegate.estimators.contextual_text_classifier import ContextualTextClassif
 from tidegate.estimators.linear_text_classifier import LinearTextClassifier
 from tidegate.estimators.multi_label_text_classifier import MultiLabelTextClassifier
 from tidegate.estimators.multi_label_text_ensemble import MultiLabelTextEnsemble
+from tidegate.estimators.multi_task_text_ensemble import MultiTaskTextEnsemble
 from tidegate.estimators.multi_task_text_model import MultiTaskTextModel
 from tidegate.estimators.ranker import Ranker
 from tidegate.estimators.sequence_tagger import SequenceTagger
@@ -28,6 +29,7 @@ _ESTIMATORS = (
     ContextualTextClassifier,
     LinearTextClassifier,
     MultiTaskTextModel,
+    MultiTaskTextEnsemble,
     MultiLabelTextClassifier,
     MultiLabelTextEnsemble,
     Ranker,

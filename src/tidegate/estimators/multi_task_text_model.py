@@ -13,10 +13,9 @@ from torch import nn
 from tidegate.deploy.bundle import Bundle
 from tidegate.errors import DataError
 from tidegate.estimators.arguments import arguments_of
-from tidegate.estimators.base import check_choice, check_sample_weight, check_texts
+from tidegate.estimators.base import check_choice
 from tidegate.estimators.multitask_data import (
     TaskSpec,
-    check_columns,
     check_rows,
     check_task_kinds,
     check_task_weights,
@@ -24,8 +23,9 @@ from tidegate.estimators.multitask_data import (
     number_targets,
     split_rows,
 )
-from tidegate.estimators.multitask_scores import monitors_of, scores_by_task, split_outputs, validation_score
+from tidegate.estimators.multitask_scores import monitors_of, validation_score
 from tidegate.estimators.neural import FitPlan
+from tidegate.estimators.task_answers import TaskAnswers
 from tidegate.estimators.teaching import TEACHING
 from tidegate.estimators.text_classifier import TextClassifier
 from tidegate.estimators.text_learning import TextLearning
@@ -47,7 +47,7 @@ UNCERTAINTY = "uncertainty"  # of `task_weights`: they are learned
 _MODEL = (*NETWORK, *CHARACTERS, "label_smoothing", "focal_gamma", "regression_loss")
 
 
-class MultiTaskTextModel(TextLearning, TextNetworkEstimator):
+class MultiTaskTextModel(TaskAnswers, TextLearning, TextNetworkEstimator):
     """Several tasks learned together: one encoder of texts, and over it a head a task (Caruana 1997).
 
     Each task is a classification or a regression. A text may have targets of all tasks or of some: what is missing
@@ -176,70 +176,6 @@ class MultiTaskTextModel(TextLearning, TextNetworkEstimator):
                     f"monitor={self.monitor!r}, and validation_data has no target of the task {task.name!r}"
                 )
         return Rows(texts, targets, weights)
-
-    def predict(self, X: Any) -> dict[str, np.ndarray]:
-        """Task -> the most probable label, or the number, of each text, ``[rows]``.
-
-        Raises:
-            NotFittedError: `fit` has not been called.
-            DataError: X is not a column of texts.
-        """
-        outputs = self.predict_outputs(X)
-        return {
-            task.name: outputs[task.name] if task.classes is None else task.classes[outputs[task.name].argmax(axis=1)]
-            for task in self.tasks_
-        }
-
-    def predict_proba(self, X: Any) -> dict[str, np.ndarray]:
-        """Classification -> the probability of each class, ``[rows, classes]``, in the order of ``classes_``.
-
-        Raises:
-            NotFittedError: `fit` has not been called.
-            DataError: X is not a column of texts.
-        """
-        outputs = self.predict_outputs(X)
-        return {task.name: outputs[task.name] for task in self.tasks_ if task.classes is not None}
-
-    def predict_outputs(self, X: Any) -> dict[str, np.ndarray]:
-        """Task -> probabilities of a classification, ``[rows, classes]``, or numbers of a regression, ``[rows]``.
-
-        Raises:
-            NotFittedError: `fit` has not been called.
-            DataError: X is not a column of texts.
-        """
-        check_is_fitted(self)
-        return split_outputs(self.tasks_, self._decoded(check_texts(X, pairs=True)))
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The mean of the tasks' scores on the targets that there are: accuracy, and R2 of a regression."""
-        scores = self.task_scores(X, y, sample_weight)
-        return float(np.mean(list(scores.values())))
-
-    def task_scores(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
-        """Of each task that y has targets of, the accuracy of a classification, or the R2 of a regression.
-
-        Raises:
-            NotFittedError: `fit` has not been called.
-            DataError: X or y cannot be used, or a label is one that the task has not.
-        """
-        check_is_fitted(self)
-        texts = check_texts(X, pairs=True)
-        columns, weights = check_columns(y, len(texts)), check_sample_weight(sample_weight, len(texts))
-        targets, outputs = number_targets(self.tasks_, columns), self._decoded(texts)
-        scores = scores_by_task(self.tasks_, targets, outputs, weights)
-        if not scores:
-            raise DataError(f"y has no target of any of the tasks {', '.join(task.name for task in self.tasks_)}")
-        return scores
-
-    @property
-    def classes_(self) -> dict[str, np.ndarray | None]:
-        """The labels of each task.
-
-        Raises:
-            NotFittedError: `fit` has not been called.
-        """
-        check_is_fitted(self, "tasks_")
-        return {task.name: task.classes for task in self.tasks_}
 
     @property
     def task_weights_(self) -> dict[str, float]:

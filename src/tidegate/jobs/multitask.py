@@ -78,7 +78,7 @@ def multitask_task() -> Task:
         predict=_predict,
         first_rows=check_first_targets,
         monitor=lambda model: task_figure(model.tasks, model.monitor),
-        alone="train a model of each task by itself with --members instead",
+        ensemble=estimator("MultiTaskTextEnsemble"),
     )
 
 
@@ -126,7 +126,7 @@ def _describe(model: MultiTaskTextModel, splits: Splits[TargetExamples]) -> dict
 
 def _say(model: MultiTaskTextModel, lengths: dict[str, list[int]]) -> list[str]:
     notes = truncation_notes(model, lengths)
-    if model.task_weights == "uncertainty":
+    if getattr(model, "task_weights", None) == "uncertainty":  # members have weights of their own
         weights = ", ".join(f"{task} {weight:.3g}" for task, weight in model.task_weights_.items())
         notes.insert(0, f"the weights that the tasks' losses were learned to have: {weights}")
     return notes
@@ -135,18 +135,20 @@ def _say(model: MultiTaskTextModel, lengths: dict[str, list[int]]) -> list[str]:
 def _single_tasks(model: MultiTaskTextModel, splits: Splits[TargetExamples], folder: Path) -> dict[str, Any]:
     """The test metrics of a model a task, of the same arguments and seed, by task.
 
-    Their checkpoints are in ``single-1``, ``single-2`` ... of the run's folder; what is trained there already, of a run
-    that was resumed, is not trained again.
+    Of an ensemble they are ensembles. Their checkpoints are in ``single-1``, ``single-2`` ... of the run's folder; what
+    is trained there already, of a run that was resumed, is not trained again.
     """
     from sklearn.base import clone
 
     found: dict[str, Any] = {}
+    one, prefix = (model, "") if hasattr(model, "network_") else (model.members_[0], "estimator__")
     for number, (task, kind) in enumerate(_kinds(model).items(), start=1):
         _log.info("training a model of the task %s alone, %d of %d", task, number, len(model.tasks_))
         alone: Any = clone(model)
         own = {"tasks": {task: kind}, "task_weights": None, "task_sampling": "joint", "sampling_temperature": None}
-        own["monitor"] = model.monitor if model.monitor.startswith(f"{task}_") or model.monitor == "loss" else "mean"
-        own["regression_loss"] = model.regression_loss if kind == "regression" else "squared"
+        own["monitor"] = one.monitor if one.monitor.startswith(f"{task}_") or one.monitor == "loss" else "mean"
+        own["regression_loss"] = one.regression_loss if kind == "regression" else "squared"
+        own = {prefix + name: value for name, value in own.items()}
         alone.set_params(**own, random_state=model.random_state_)
         parts = {name: examples.of_task(task) for name, examples in splits.parts().items()}
         _fit(

@@ -108,6 +108,7 @@ _TASK_OF_KIND = {
     "sequence-tagger": "sequence-tagging",
     "sequence-tagger-ensemble": "sequence-tagging",
     "multi-task-text": "multi-task-text",
+    "multi-task-text-ensemble": "multi-task-text",
     "text-regressor": "text-regression",
     "text-regressor-ensemble": "text-regression",
     "multi-label-text-classifier": "multi-label-text-classification",

@@ -56,6 +56,7 @@ _USES = {
     "text-regressor": "give a text a number, as the training texts were given",
     "text-regressor-ensemble": "give a text a number, as the training texts were given",
     "multi-task-text": "answer several questions on a text at once",
+    "multi-task-text-ensemble": "answer several questions on a text at once",
 }
 
 
