@@ -16,7 +16,8 @@ from estimators.test_text_language_model import counting
 from tidegate import TextLanguageModel
 from tidegate.deploy.bundle import load_bundle
 from tidegate.errors import DataError, TidegateError
-from tidegate.jobs.interrupts import fit_into, run_beside, stopping
+from tidegate.jobs.interrupts import fit_into, how_to_go_on, run_beside, stopping
+from tidegate.training.checkpoints import AtomicCheckpoints
 from tidegate.training.selection import Selection
 
 TEXTS = counting(80)
@@ -56,6 +57,7 @@ def test_ctrl_c_saves_the_best_so_far_and_resuming_ends_as_if_unbroken(tmp_path:
     assert train(tmp_path / "m.tg")
     assert len(tidegate.load(tmp_path / "m.tg").history_) == 2
     assert (run_beside(tmp_path / "m.tg") / "checkpoints" / "last.ckpt").is_file()
+    assert "--resume" in how_to_go_on(tmp_path / "m.tg")
     with pytest.raises(TidegateError, match=r"a training of m\.tg was broken off\. Go on with it \(--resume\), or"):
         train(tmp_path / "m.tg")
     assert not train(tmp_path / "m.tg", resume=True)
@@ -88,6 +90,21 @@ def test_ctrl_c_before_the_first_epoch_leaves_nothing(tmp_path: Path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "m.tg")
     assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_before_the_first_checkpoint_saves_the_model_and_nothing_to_go_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press(self: AtomicCheckpoints, *_: Any, **options: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AtomicCheckpoints, "save_checkpoint", press)
+        assert train(tmp_path / "m.tg")
+    assert len(tidegate.load(tmp_path / "m.tg").history_) == 1
+    assert [item.name for item in tmp_path.iterdir()] == ["m.tg"]
+    assert "begun anew" in how_to_go_on(tmp_path / "m.tg")
+    assert not train(tmp_path / "m.tg")
 
 
 def test_the_first_ctrl_c_asks_and_the_second_breaks_off() -> None:

@@ -71,6 +71,7 @@ def train_command(
     check_resume(resume, overwrite)
     with session(verbose, quiet, debug), progress_bar(quiet) as report:
         from tidegate.jobs import language
+        from tidegate.jobs.interrupts import how_to_go_on
 
         trained = language.train(
             text_file,
@@ -103,7 +104,7 @@ def train_command(
                 terminal.print_json(trained)
             end_interrupted(
                 f"interrupted after {trained['epochs']} epochs. The best so far (epoch {trained['best_epoch']}{said}) "
-                f"is in {out}. Go on with the same command and --resume."
+                f"is in {out}. {how_to_go_on(out)}"
             )
         terminal.print_result(
             trained,

@@ -215,6 +215,7 @@ def train_command(
     check_resume(resume, overwrite)
     with session(verbose, quiet, debug), progress_bar(quiet) as report:
         from tidegate.jobs import search
+        from tidegate.jobs.interrupts import how_to_go_on
 
         ranker, interrupted = search.train_ranker(
             index,
@@ -245,7 +246,7 @@ def train_command(
                 terminal.print_json({**learned, "interrupted": True})
             end_interrupted(
                 f"interrupted after {len(ranker.history_)} epochs. The best so far (epoch {ranker.best_epoch_}) is in "
-                f"{out}. Go on with the same command and --resume."
+                f"{out}. {how_to_go_on(out)}"
             )
         terminal.print_result(
             {**learned, "interrupted": False},

@@ -16,7 +16,7 @@ from tidegate.errors import TidegateError
 from tidegate.jobs.out_file import check_out_file
 from tidegate.jobs.run_folder import CHECKPOINTS, EPOCHS_FILE
 
-__all__ = ["fit_into", "run_beside", "stopping"]
+__all__ = ["fit_into", "how_to_go_on", "run_beside", "stopping"]
 
 
 @contextmanager
@@ -103,6 +103,13 @@ def fit_into(
     return interrupted
 
 
+def how_to_go_on(out: str | Path) -> str:
+    """What to do with a training that Ctrl-C ended, as a sentence."""
+    if _last(run_beside(out)).is_file():
+        return "Go on with the same command and --resume."
+    return "Ctrl-C came before the checkpoint of its first epoch was written, so that it can only be begun anew."
+
+
 def _last(folder: Path) -> Path:
     return folder / CHECKPOINTS / "last.ckpt"
 
@@ -111,5 +118,6 @@ def _remove_run(folder: Path) -> None:
     """Remove what a training wrote, and the folder where nothing else is in it."""
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     with contextlib.suppress(OSError):
-        (folder / EPOCHS_FILE).unlink(missing_ok=True)
+        for path in (folder / EPOCHS_FILE, *folder.glob(f".{EPOCHS_FILE}.*")):
+            path.unlink(missing_ok=True)
         folder.rmdir()

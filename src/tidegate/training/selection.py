@@ -82,8 +82,6 @@ class Selection(lightning.Callback):
         if self.average is not None:
             self.average.after_epoch(score)
         self.history.append(entry)
-        if not self.settings.verbose and trainer.is_global_zero:
-            _log.info(epoch_line(entry, self.settings.max_epochs, better))
         if self.recorder is not None and trainer.is_global_zero:
             # Before the checkpoint: a run that is killed between the two hides what is recorded of the epoch twice.
             self.recorder.write(self.history)
@@ -91,6 +89,8 @@ class Selection(lightning.Callback):
             trainer.save_checkpoint(self.folder.last)
             if better and trainer.is_global_zero:
                 self.folder.keep_best()
+        if not self.settings.verbose and trainer.is_global_zero:  # last, so that an epoch that is told of is kept
+            _log.info(epoch_line(entry, self.settings.max_epochs, better))
         trainer.should_stop = trainer.should_stop or self.finished  # a callback may have stopped it already
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
