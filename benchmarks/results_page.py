@@ -245,9 +245,9 @@ It was {"; by the same command it went on, and was done ".join(parts)}:
             for name, runs in record["judged"].items()
         ]
         text += f"""
-`python benchmarks/tuning.py --judge` trains the recipe that was found from three seeds, beside the default one as the
-first table has it; the standard error of a test accuracy, from its 1,200 texts, is
-{100 * standard_error(0.86, 1200):.1f} points:
+`python benchmarks/tuning.py --judge` trains the recipe that was found from three seeds, with as many epochs as the
+default one has, which stands beside it as in the first table; the standard error of a test accuracy, from its 1,200
+texts, is {100 * standard_error(0.86, 1200):.1f} points:
 
 {markdown(heads, rows)}
 """

@@ -38,6 +38,8 @@ COLOURS = (
 )
 IMAGE = Path(__file__).parents[1] / "docs" / "images" / "tune_sentiment_zh.svg"
 BEST = RESULTS / "tune_sentiment_zh_best.yaml"
+# The found recipe is judged by as many epochs as the default one has, not by the few of a trial.
+WHOLE = ("training.max_epochs=12", "training.patience=3", "output.baseline=false", "output.report=false")
 CHEAP = ("training.max_epochs=4", "training.monitor=loss", "training.precision=bfloat16")
 SPACE = (
     "training.learning_rate=1e-3..6e-3:log",
@@ -129,7 +131,7 @@ def judge(arguments: argparse.Namespace) -> None:
     rows = judged.setdefault("found", [])
     for seed in arguments.seeds:
         if seed not in [row["seed"] for row in rows]:
-            rows += train_seeds(str(BEST), [seed], ["output.baseline=false", "output.report=false"])[0]
+            rows += train_seeds(str(BEST), [seed], WHOLE)[0]
             write_json(arguments.json, record)
 
 
