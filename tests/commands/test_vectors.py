@@ -17,7 +17,7 @@ from tidegate.commands import vectors as commands
 from tidegate.features.vector_files import read_vectors
 from tidegate.features.vector_writing import write_vectors
 from tidegate.features.vectors import WordVectors
-from tidegate.jobs.reports import Report
+from tidegate.reporting.progress_bar import Report
 
 RUNNER = CliRunner()
 PLANE = np.array([[2.0, 2.0], [2.0, -2.0], [1.0, 3.0], [1.0, -3.0], [-1.0, 0.1]], dtype=np.float32)

@@ -35,6 +35,15 @@ def test_states_are_those_of_transformers_text_by_text(folder: Path) -> None:
             np.testing.assert_allclose(states.values[places], expected, atol=4e-3)
 
 
+def test_states_say_how_far_they_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidegate.features.contextual._PIECES_AT_ONCE", 8)
+    encoder, told = ContextualEncoder.load(folder), []
+    ids, _ = encoder.encode(TEXTS, 40)
+    encoder.states(ids, "cpu", lambda done, of: told.append((done, of)))
+    total = sum(map(len, ids))
+    assert len(told) > 1 and told == sorted(told) and told[-1] == (total, total)
+
+
 def test_long_texts_are_cut_and_keep_their_last_special_piece(folder: Path) -> None:
     encoder = ContextualEncoder.load(folder)
     ids, lengths = encoder.encode(["the film " * 30], 9)

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from tidegate.commands import terminal
-from tidegate.commands.progress import progress_bar
 from tidegate.commands.session import (
     AsJson,
     BadBytes,
@@ -29,6 +28,7 @@ from tidegate.commands.session import (
     reading_options,
     session,
 )
+from tidegate.reporting.progress_bar import progress_bar
 
 app = command_group(
     "Language models, whose states are features: train one on texts, judge it.",

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from tidegate.commands import terminal
-from tidegate.commands.progress import progress_bar
 from tidegate.commands.session import (
     AsJson,
     BadBytes,
@@ -26,6 +25,7 @@ from tidegate.commands.session import (
     reading_options,
     session,
 )
+from tidegate.reporting.progress_bar import progress_bar
 
 app = command_group(
     "Full-text search by BM25: index documents, query the index, judge it.",

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tidegate.commands import terminal
-from tidegate.commands.progress import progress_bar
 from tidegate.commands.session import (
     AsJson,
     BadBytes,
@@ -27,6 +26,7 @@ from tidegate.commands.session import (
     reading_options,
     session,
 )
+from tidegate.reporting.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from tidegate.features.vectors import WordVectors

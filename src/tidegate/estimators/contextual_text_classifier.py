@@ -22,6 +22,7 @@ from tidegate.estimators.decisions import ClassDecisions
 from tidegate.estimators.neural import NeuralEstimator, seeded
 from tidegate.features.contextual import ContextualEncoder, cached_states, read_states
 from tidegate.heads.contextual import ContextualClassifier
+from tidegate.reporting.progress_bar import progress_bar
 from tidegate.training.batches import EncodedBatches, batches_within
 
 __all__ = ["ContextualTextClassifier"]
@@ -179,7 +180,9 @@ class ContextualTextClassifier(ClassifierMixin, ClassDecisions, NeuralEstimator)
         network = seeded(seed, lambda: self._build(len(classes), contextual))
         inputs, held = train_ids, held_ids
         if not self.fine_tune:
-            states = cached_states(contextual, [*train_ids, *held_ids], self.cache, plan.device)
+            with progress_bar(quiet=not plan.settings.verbose) as report:
+                progress = functools.partial(report, "pieces read by the encoder")
+                states = cached_states(contextual, [*train_ids, *held_ids], self.cache, plan.device, progress)
             network.hold(states.values)
             inputs, held = states.rows()[: len(train_ids)], states.rows()[len(train_ids) :]
         batching: dict[str, Any] = {"batch_size": int(self.batch_size), "random_state": plan.random_state}

@@ -7,7 +7,7 @@ import importlib.util
 import json
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from tidegate.errors import DataError, require
 __all__ = ["ContextualEncoder", "ContextualStates", "MaskedWord", "cached_states", "fill_mask", "locate_encoder"]
 
 _PIECES_AT_ONCE = 4096
+Progress = Callable[[int, int], None]
 # The map of the first state that some encoders have; many files lack it, and it plays no part in states.
 _UNUSED = "pooler."
 
@@ -130,15 +131,23 @@ class ContextualEncoder:
             rows.append(ids)
         return rows, lengths
 
-    def states(self, ids: Sequence[np.ndarray], device: str = "cpu") -> ContextualStates:
-        """The states of texts, computed without gradients in batches of like lengths."""
+    def states(
+        self, ids: Sequence[np.ndarray], device: str = "cpu", progress: Progress | None = None
+    ) -> ContextualStates:
+        """The states of texts, computed without gradients in batches of like lengths.
+
+        Args:
+            ids: The ids of each text, as `encode` gives them.
+            device: Where they are computed.
+            progress: Called after each batch with how many pieces are read, and of how many.
+        """
         lengths = np.array([len(row) for row in ids], dtype=np.int64)
         starts = np.cumsum(lengths) - lengths
         values = np.empty((int(lengths.sum()), self.size), dtype=np.float16)
         order = np.argsort(lengths, kind="stable")
         model = self.model.to(device).eval()
         with torch.inference_mode():
-            begin = 0
+            begin = done = 0
             while begin < len(order):
                 end = begin + 1
                 while end < len(order) and (end + 1 - begin) * lengths[order[end]] <= _PIECES_AT_ONCE:
@@ -148,7 +157,9 @@ class ContextualEncoder:
                 found = read_states(model, padded.to(device), mask.to(device), self.layer).cpu().numpy()
                 for place, row in enumerate(rows):
                     values[starts[row] : starts[row] + lengths[row]] = found[place, : lengths[row]]
-                begin = end
+                begin, done = end, done + int(lengths[rows].sum())
+                if progress is not None:
+                    progress(done, len(values))
         return ContextualStates(values, lengths)
 
     def digest(self) -> str:
@@ -168,7 +179,11 @@ def read_states(model: nn.Module, ids: Tensor, mask: Tensor, layer: int) -> Tens
 
 
 def cached_states(
-    encoder: ContextualEncoder, ids: Sequence[np.ndarray], folder: str | os.PathLike[str] | None, device: str = "cpu"
+    encoder: ContextualEncoder,
+    ids: Sequence[np.ndarray],
+    folder: str | os.PathLike[str] | None,
+    device: str = "cpu",
+    progress: Progress | None = None,
 ) -> ContextualStates:
     """The states of texts, from a file in `folder` where the same encoder has read the same texts before.
 
@@ -178,14 +193,14 @@ def cached_states(
         DataError: The folder cannot be written.
     """
     if folder is None:
-        return encoder.states(ids, device)
+        return encoder.states(ids, device, progress)
     digest = hashlib.sha256(encoder.digest().encode())
     for row in ids:
         digest.update(len(row).to_bytes(8, "little") + np.asarray(row, dtype="<i8").tobytes())
     path = Path(folder) / f"{digest.hexdigest()}.npy"
     lengths = np.array([len(row) for row in ids], dtype=np.int64)
     if not path.is_file():
-        states = encoder.states(ids, device)
+        states = encoder.states(ids, device, progress)
         partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

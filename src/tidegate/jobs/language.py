@@ -10,8 +10,8 @@ from typing import Any
 from tidegate.errors import require
 from tidegate.jobs.interrupts import fit_into
 from tidegate.jobs.out_file import check_out_file
-from tidegate.jobs.reports import Report, no_report
 from tidegate.jobs.texts import read_texts
+from tidegate.reporting.progress_bar import Report, no_report
 
 __all__ = ["evaluate", "train"]
 

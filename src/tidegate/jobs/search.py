@@ -15,7 +15,7 @@ from tidegate.errors import DataError, require
 from tidegate.features.bm25 import STOP_WORDS, Hit, SearchIndex, build_index, check_index_folder, open_index
 from tidegate.jobs.interrupts import fit_into
 from tidegate.jobs.out_file import check_out_file
-from tidegate.jobs.reports import Report, no_report
+from tidegate.reporting.progress_bar import Report, no_report
 from tidegate.reporting.ranking_metrics import ranking_metrics
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ from tidegate.features.vector_writing import check_form, write_vectors
 from tidegate.features.vectors import WordVectors
 from tidegate.jobs.interrupts import stopping
 from tidegate.jobs.out_file import check_out_file
-from tidegate.jobs.reports import Report, no_report
 from tidegate.jobs.texts import read_texts
+from tidegate.reporting.progress_bar import Report, no_report
 
 __all__ = ["Learned", "convert", "evaluate", "read", "train"]
 

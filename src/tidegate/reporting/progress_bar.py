@@ -1,4 +1,4 @@
-"""The bar that a command shows on a terminal while its job reads, counts or writes for more than a second."""
+"""How a job says how far it is, and the bar that shows it on a terminal once a step has taken a second."""
 
 from __future__ import annotations
 
@@ -6,17 +6,28 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
-from tidegate.jobs.reports import Report, no_report
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-__all__ = ["ProgressBar", "progress_bar"]
+__all__ = ["ProgressBar", "Report", "no_report", "progress_bar"]
 
 _DELAY_SECONDS, _REFRESH_SECONDS = 1.0, 0.2
+
+
+class Report(Protocol):
+    """Told now and then what is counted, how much of it is done, and of how much, where that is known."""
+
+    def __call__(self, what: str, done: int, of: int | None) -> None:
+        """So much is done."""
+        ...
+
+
+def no_report(what: str, done: int, of: int | None) -> None:
+    """Nobody listens."""
+    del what, done, of
 
 
 @contextmanager

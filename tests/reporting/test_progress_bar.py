@@ -6,15 +6,14 @@ import re
 import pytest
 from rich.console import Console
 
-from tidegate.commands import progress
-from tidegate.commands.progress import ProgressBar, progress_bar
-from tidegate.jobs.reports import no_report
+from tidegate.reporting import progress_bar as module
+from tidegate.reporting.progress_bar import ProgressBar, no_report, progress_bar
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
     return now
 
 
@@ -63,7 +62,7 @@ def test_a_new_step_closes_the_bar_of_the_last_and_waits_its_own_second(clock: l
 def test_nobody_is_told_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     with progress_bar() as report:
         assert report is no_report
-    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(module.sys.stderr, "isatty", lambda: True, raising=False)
     with progress_bar(quiet=True) as report:
         assert report is no_report
     with progress_bar() as report:
