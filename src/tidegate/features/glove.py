@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor, nn
+from torch.nn import functional
 
 __all__ = ["Glove", "fit_glove"]
 
@@ -25,11 +26,14 @@ class Glove(nn.Module):
         size: D.
         maximum: The count from which on pairs weigh the same, the paper's x_max.
         power: The paper's alpha.
+        sparse: Whether the gradients of the vectors hold the rows of the pairs alone, as AdaGrad and SGD take them.
     """
 
-    def __init__(self, num_words: int, size: int, *, maximum: float = 100.0, power: float = 0.75) -> None:
+    def __init__(
+        self, num_words: int, size: int, *, maximum: float = 100.0, power: float = 0.75, sparse: bool = False
+    ) -> None:
         super().__init__()
-        self.maximum, self.power = maximum, power
+        self.maximum, self.power, self.sparse = maximum, power, sparse
         bound = _INITIAL_RANGE / size
         self.words = nn.Parameter(torch.empty(num_words, size).uniform_(-bound, bound))
         self.contexts = nn.Parameter(torch.empty(num_words, size).uniform_(-bound, bound))
@@ -38,7 +42,9 @@ class Glove(nn.Module):
 
     def forward(self, rows: Tensor, columns: Tensor, counts: Tensor) -> Tensor:
         """J over some pairs: words ``[N]``, contexts ``[N]`` and their counts ``[N]``, above 0."""
-        products = (self.words.index_select(0, rows) * self.contexts.index_select(0, columns)).sum(1)
+        words = functional.embedding(rows, self.words, sparse=self.sparse)
+        contexts = functional.embedding(columns, self.contexts, sparse=self.sparse)
+        products = (words * contexts).sum(1)
         biases = self.word_biases.index_select(0, rows) + self.context_biases.index_select(0, columns)
         weights = (counts / self.maximum).pow(self.power).clamp(max=1.0)
         return (weights * (products + biases - counts.log()).square()).sum()
@@ -85,7 +91,7 @@ def fit_glove(
     values = torch.from_numpy(found.astype(np.float32))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(random_state)
-        model = Glove(len(counts.indptr) - 1, size, maximum=maximum, power=power)
+        model = Glove(len(counts.indptr) - 1, size, maximum=maximum, power=power, sparse=True)
     optimizer = torch.optim.Adagrad(model.parameters(), lr=learning_rate, initial_accumulator_value=1.0)
     for epoch in range(1, epochs + 1):
         order = torch.from_numpy(np.random.default_rng([random_state, epoch]).permutation(len(values)))
@@ -96,7 +102,8 @@ def fit_glove(
             optimizer.zero_grad()
             loss = model(rows[chosen], columns[chosen], values[chosen])
             loss.backward()
-            optimizer.step()
+            with torch.sparse.check_sparse_tensor_invariants(enable=False):  # said outright, else torch warns
+                optimizer.step()
             total += float(loss.detach())
             done += len(chosen)
             if advance is not None:
