@@ -254,7 +254,7 @@ HOW = """\
 # What this project set itself: data set, rows that may reach it, accuracy.
 BARS = (
     ("reviews_en", ("BiGRU: GloVe 50d, tuned",), 0.80),
-    ("reviews_en", (STACK, STACK_OF_3), 0.82),
+    ("reviews_en", (STACK_OF_3, STACK), 0.82),
     ("reviews_zh", (RECIPES["reviews_zh"][1],), 0.86),
     ("sst2", ("BiGRU: GloVe 50d, tuned", LANGUAGE), 0.83),
     ("sst2_phrases", ("BiGRU: GloVe 50d, tuned",), 0.83),
