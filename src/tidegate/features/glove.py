@@ -61,7 +61,7 @@ def fit_glove(
     epochs: int = 15,
     maximum: float = 100.0,
     power: float = 0.75,
-    learning_rate: float = 0.05,
+    learning_rate: float = 0.3,
     batch_size: int = 8192,
     random_state: int = 0,
     progress: Callable[[int, float], None] | None = None,
@@ -76,7 +76,7 @@ def fit_glove(
         epochs: Passes over all pairs.
         maximum: x_max of equation 8.
         power: alpha of equation 8.
-        learning_rate: AdaGrad's.
+        learning_rate: AdaGrad's. The paper's 0.05 is of a step a pair; one step for the sum over a batch bears more.
         batch_size: Pairs of a step.
         random_state: Seed of the first values and of the order of the pairs.
         progress: Called after each epoch with its number, from 1, and the mean of the loss over the pairs.
