@@ -388,7 +388,12 @@ def page(record: dict[str, Any]) -> str:
             seconds = statistics.mean(run["seconds"] for run in runs)
             mean = _mean([run["test_accuracy"] for run in runs])
             lines.append(f"| {RECIPES[name][1]} | {mean} | {len(runs)} | {seconds:.1f} | - | - |")
-    return "\n".join([*lines, *_vectors(record.get("vectors", {})), *_search(record.get("search", {}))]) + "\n"
+    lines += [
+        *_vectors(record.get("vectors", {})),
+        *_reading(record.get("reading")),
+        *_search(record.get("search", {})),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _runs(recipe: str) -> list[dict[str, Any]]:
@@ -440,6 +445,17 @@ def _vectors(found: dict[str, Any]) -> list[str]:
         shares = [scores["questions-words.txt.gz"][kind]["accuracy"] for kind in ("semantic", "syntactic", "total")]
         lines.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in (*pairs, *shares)) + " |")
     return lines
+
+
+def _reading(row: dict[str, Any] | None) -> list[str]:
+    if row is None:
+        return []
+    return [
+        "",
+        f"Reading {row['words']:,} vectors of {row['size']} numbers from GloVe's text for a vocabulary of",
+        f"{row['wanted']:,} words takes {row['tidegate']:.2f} s (bar: 2 s), gensim's reader {row['gensim']:.2f} s:",
+        "`python benchmarks/reading_vectors.py`.",
+    ]
 
 
 def _search(found: dict[str, Any]) -> list[str]:
