@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ __all__ = [
     "LABEL_MONITORS",
     "LOWER_IS_BETTER",
     "NUMBER_MONITORS",
+    "ClassMonitor",
     "calibration_error",
     "class_score",
     "confidences",
@@ -32,7 +33,7 @@ __all__ = [
 
 # Of these a lower one is better, of all others a higher one.
 LOWER_IS_BETTER = ("loss", "log_loss", "calibration_error", "mae", "mse", "rmse", "perplexity")
-CLASS_MONITORS = (
+ClassMonitor = Literal[
     "accuracy",
     "loss",
     "balanced_accuracy",
@@ -43,7 +44,8 @@ CLASS_MONITORS = (
     "matthews",
     "log_loss",
     "calibration_error",
-)
+]
+CLASS_MONITORS: tuple[str, ...] = get_args(ClassMonitor)
 LABEL_MONITORS = tuple(name for name in CLASS_MONITORS if name != "balanced_accuracy")
 NUMBER_MONITORS = ("loss", "mae", "mse", "rmse", "r2", "pearson", "spearman")
 BINS = 15  # of Guo et al. 2017

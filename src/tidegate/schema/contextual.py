@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from tidegate.schema.sections import STRICT, ClassMonitor, Count, Data, Factor, Output, Rate, Threshold
+from tidegate.reporting.scores import ClassMonitor
+from tidegate.schema.sections import STRICT, Count, Data, Factor, Output, Rate, Threshold
 
 __all__ = ["ContextualSections"]
 

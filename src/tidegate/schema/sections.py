@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from typing_extensions import TypedDict
 
+from tidegate.reporting.scores import ClassMonitor
 from tidegate.schema.pairs import one_or_two, text_or_pair
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -15,18 +16,6 @@ Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Factor = Annotated[float, Field(ge=0)]
 Threshold = Literal["tuned"] | Annotated[float, Field(gt=0, lt=1)] | None
-ClassMonitor = Literal[
-    "accuracy",
-    "loss",
-    "balanced_accuracy",
-    "macro_f1",
-    "micro_f1",
-    "roc_auc",
-    "average_precision",
-    "matthews",
-    "log_loss",
-    "calibration_error",
-]
 Character = Annotated[str, Field(min_length=1, max_length=1)]
 
 
