@@ -61,12 +61,37 @@ template <class T> class ForwardPass : public Pass<T> {
                 this->lanes_of(unit, H_));
   }
 
-  void prefetch(const Step& s, int row, int rows, int first, int gates, int block, int blocks) const {
+  void prefetch(const Step& s, int row, int rows, int first, int gates, int block, int blocks, Ahead& ahead) const {
     for (int m = 0; m < rows; ++m) {
       const Stored* from = this->template value<Stored>(a_.gates, s, row + m, G_ * H_) + block * kWidth;
       for (int g = first; g < first + gates; ++g)
-        for (int b = 0; b < blocks; ++b) __builtin_prefetch(from + g * H_ + b * kWidth);
+        for (int b = 0; b < blocks; ++b) ahead.add(from + g * H_ + b * kWidth);
+      const Stored* out = this->template value<Stored>(a_.output, s, row + m, P_) + block * kWidth;
+      for (int b = 0; b < blocks; ++b) ahead.add(out + b * kWidth);
+      if (a_.saved == nullptr) continue;
+      const int kept = saved_;
+      const Stored* saved = this->template value<Stored>(a_.saved, s, row + m, kept * H_) + block * kWidth;
+      for (int g = 0; g < kept; ++g)
+        for (int b = 0; b < blocks; ++b) ahead.add(saved + g * H_ + b * kWidth);
     }
+  }
+
+  // Where a row's new states go, from the unit `first` on, when nothing stands between.
+  struct Out {
+    Real* state;
+    Stored* output;
+    Real* last;  // h_n, or null before the row's last step
+
+    TIDEGATE_INLINE void put(int unit, V h, int lanes) const {
+      store<Real>(state + unit, h);
+      store_lanes(output + unit, h, lanes);
+      if (last != nullptr) store_lanes(last + unit, h, lanes);
+    }
+  };
+
+  Out out_of(const Step& s, int row, int first, Real* to) const {
+    return {to + static_cast<std::int64_t>(row) * Ps_ + first, this->template value<Stored>(a_.output, s, row, P_) + first,
+            row >= s.alive_after ? this->row_of(static_cast<Real*>(a_.h_n), row, P_) + first : nullptr};
   }
 
   // The new state of a row, after zoneout, to wherever it is wanted.
@@ -139,6 +164,7 @@ template <class T> class ForwardPass : public Pass<T> {
  protected:
   const Forward& a_;
   const int G_;
+  int saved_ = l_.cell == Cell::lstm ? 5 : l_.cell == Cell::gru ? 4 : l_.cell == Cell::gru_reset_before ? 3 : 1;
   Real* biases_ = nullptr;  // of the gates, and behind them that of n alone
   Real* states_[2];
   Input* inputs_;

@@ -14,6 +14,7 @@ template <class T> class GruForward : public ForwardPass<T> {
   using typename Base::Input;
   using typename Base::Product;
   using typename Base::Real;
+  using typename Base::Stored;
   using typename Base::V;
   using Base::a_;
   using Base::H_;
@@ -75,39 +76,71 @@ template <class T> class GruForward : public ForwardPass<T> {
   void reset_after(const Share& share, const Step& s, int alive, const Inputs<Product>& in, const char* packed,
                    const Real* from, Real* to) const {
     const bool normalises = p_.norm_hh != nullptr;
-    const auto cells = [&](int row, int rows, int block, int blocks, const Real* tile) {
+    const auto cells = [&](int row, int rows, int block, int blocks, Real* tile) {
       cells_after(s, row, rows, block, blocks, tile, from, to);
     };
     products<3, Product>(
         share, alive, unit_blocks<Real>(H_), in, packed, H_,
-        [&](int row, int rows, int block, int blocks, const Real* tile) {
+        [&](int row, int rows, int block, int blocks, Real* tile) {
           normalises ? this->keep(row, rows, block, blocks, 0, 3, tile) : cells(row, rows, block, blocks, tile);
         },
-        [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 0, 3, block, blocks); });
+        [&](int row, int rows, int block, int blocks, Ahead& ahead) {
+            this->prefetch(s, row, rows, 0, 3, block, blocks, ahead);
+          });
     if (normalises) this->normalise(share, s, 0, 3, 0, cells);
   }
 
-  void cells_after(const Step& s, int row, int rows, int block, int blocks, const Real* tile, const Real* from,
-                   Real* to) const {
-    for (int m = 0; m < rows; ++m)
-      for (int b = 0; b < blocks; ++b, tile += 3 * kWidth)
-        after(s, row + m, (block + b) * kWidth, load<Real>(tile), load<Real>(tile + kWidth), load<Real>(tile + 2 * kWidth),
-              from, to);
+  // r and z in place in the tile, then n and the states: two loops of which the processor overlaps the turns.
+  void cells_after(const Step& s, int row, int rows, int block, int blocks, Real* tile, const Real* from, Real* to) const {
+    const int width = 3 * blocks * kWidth;
+    for (int m = 0; m < rows; ++m) gates_after(s, row + m, block * kWidth, blocks, tile + m * width);
+    for (int m = 0; m < rows; ++m) after(s, row + m, block * kWidth, blocks, tile + m * width, from, to);
   }
 
-  TIDEGATE_INLINE void after(const Step& s, int row, int unit, V of_r, V of_z, V of_n, const Real* from, Real* to) const {
-    const V r = sigmoid(this->gate(s, row, 0, unit) + of_r);
-    const V z = sigmoid(this->gate(s, row, 1, unit) + of_z);
-    of_n += this->bias_n(unit);
-    const V n = tanh(multiply_add(r, of_n, this->gate(s, row, 2, unit)));
-    const V h = load<Real>(from + static_cast<std::int64_t>(row) * Ps_ + unit);
-    if (a_.saved != nullptr) {
-      this->save(s, row, 0, 4, unit, r);
-      this->save(s, row, 1, 4, unit, z);
-      this->save(s, row, 2, 4, unit, n);
-      this->save(s, row, 3, 4, unit, of_n);
+  void gates_after(const Step& s, int row, int first, int blocks, Real* tile) const {
+    const int H = H_, Hs = this->Hs_;
+    const Stored* gates = this->template value<Stored>(a_.gates, s, row, 3 * H) + first;
+    const Real* biases = this->biases_ == nullptr ? nullptr : this->biases_ + first;
+    Stored* saved = a_.saved == nullptr ? nullptr : this->template value<Stored>(a_.saved, s, row, 4 * H) + first;
+    for (int b = 0; b < blocks; ++b, tile += 3 * kWidth) {
+      const int unit = b * kWidth, lanes = this->lanes_of(first + unit, H);
+      for (int which = 0; which < 2; ++which) {
+        V sum = load<Real>(tile + which * kWidth) + load_lanes(gates + which * H + unit, lanes);
+        if (biases != nullptr) sum += load<Real>(biases + which * Hs + unit);
+        const V opened = sigmoid(sum);
+        store<Real>(tile + which * kWidth, opened);
+        if (saved != nullptr) store_lanes(saved + which * H + unit, opened, lanes);
+      }
     }
-    this->emit(s, row, unit, multiply_add(z, h - n, n), from, to);
+  }
+
+  void after(const Step& s, int row, int first, int blocks, const Real* tile, const Real* from, Real* to) const {
+    const int H = H_, Hs = this->Hs_;
+    const bool zones = this->zones_h();
+    const Stored* gates = this->template value<Stored>(a_.gates, s, row, 3 * H) + first;
+    const Real* biases = this->biases_ == nullptr ? nullptr : this->biases_ + 2 * Hs + first;
+    const Real* states = from + static_cast<std::int64_t>(row) * Ps_ + first;
+    Stored* saved = a_.saved == nullptr ? nullptr : this->template value<Stored>(a_.saved, s, row, 4 * H) + first;
+    const auto out = this->out_of(s, row, first, to);
+    for (int b = 0; b < blocks; ++b, tile += 3 * kWidth) {
+      const int unit = b * kWidth, lanes = this->lanes_of(first + unit, H);
+      const V r = load<Real>(tile), z = load<Real>(tile + kWidth);
+      V of_n = load<Real>(tile + 2 * kWidth), sum = load_lanes(gates + 2 * H + unit, lanes);
+      if (biases != nullptr) {
+        sum += load<Real>(biases + unit);
+        of_n += load<Real>(biases + Hs + unit);
+      }
+      const V n = tanh(multiply_add(r, of_n, sum)), h = load<Real>(states + unit);
+      if (saved != nullptr) {
+        store_lanes(saved + 2 * H + unit, n, lanes);
+        store_lanes(saved + 3 * H + unit, of_n, lanes);
+      }
+      const V next = multiply_add(z, h - n, n);
+      if (zones)
+        this->emit(s, row, first + unit, next, from, to);
+      else
+        out.put(unit, next, lanes);
+    }
   }
 
   void reset_before(const Share& share, const Step& s, int alive, const Inputs<Product>& in, const char* packed,
@@ -121,7 +154,9 @@ template <class T> class GruForward : public ForwardPass<T> {
         [&](int row, int rows, int block, int blocks, const Real* tile) {
           normalises ? this->keep(row, rows, block, blocks, 0, 2, tile) : gates(row, rows, block, blocks, tile);
         },
-        [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 0, 2, block, blocks); });
+        [&](int row, int rows, int block, int blocks, Ahead& ahead) {
+            this->prefetch(s, row, rows, 0, 2, block, blocks, ahead);
+          });
     if (normalises) this->normalise(share, s, 0, 2, 0, gates);
     share.meet();
     const auto reset = this->inputs(share, alive, reset_, Ps_, H_, false, reset_inputs_);
@@ -133,7 +168,9 @@ template <class T> class GruForward : public ForwardPass<T> {
         [&](int row, int rows, int block, int blocks, const Real* tile) {
           normalises ? this->keep(row, rows, block, blocks, 2, 1, tile) : candidates(row, rows, block, blocks, tile);
         },
-        [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 2, 1, block, blocks); });
+        [&](int row, int rows, int block, int blocks, Ahead& ahead) {
+            this->prefetch(s, row, rows, 2, 1, block, blocks, ahead);
+          });
     if (normalises) this->normalise(share, s, 2, 1, 1, candidates);
   }
 

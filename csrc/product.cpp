@@ -7,32 +7,32 @@ namespace tidegate::TIDEGATE_ISA {
 #if !defined(TIDEGATE_LOW_PRECISION)
 template <>
 void DirectProduct<float>::run(int rows, int panels, const float* inputs, std::ptrdiff_t stride, const char* packed,
-                               int depth, float* tile) {
-  multiply_tile<DirectProduct>(rows, panels, inputs, stride, packed, panel_bytes(depth), depth, tile);
+                               int depth, float* tile, Ahead& ahead) {
+  multiply_tile<DirectProduct>(rows, panels, inputs, stride, packed, panel_bytes(depth), depth, tile, ahead);
 }
 
 template <>
 void DirectProduct<double>::run(int rows, int panels, const double* inputs, std::ptrdiff_t stride, const char* packed,
-                                int depth, double* tile) {
-  multiply_tile<DirectProduct>(rows, panels, inputs, stride, packed, panel_bytes(depth), depth, tile);
+                                int depth, double* tile, Ahead& ahead) {
+  multiply_tile<DirectProduct>(rows, panels, inputs, stride, packed, panel_bytes(depth), depth, tile, ahead);
 }
 #endif
 
 #if !defined(TIDEGATE_AMX)
 void Int8Product::run(int rows, int panels, const Input* inputs, std::ptrdiff_t stride, const char* packed, int depth,
-                      float* tile) {
-  multiply_tile<Int8Product>(rows, panels, inputs, stride, packed, panel_bytes(depth), depth, tile);
+                      float* tile, Ahead& ahead) {
+  multiply_tile<Int8Product>(rows, panels, inputs, stride, packed, panel_bytes(depth), depth, tile, ahead);
 }
 
 void Bfloat16Product::run(int rows, int panels, const Input* inputs, std::ptrdiff_t stride, const char* packed,
-                          int depth, float* tile) {
-  multiply_tile<Bfloat16Product>(rows, panels, inputs, stride, packed, panel_bytes(depth), depth, tile);
+                          int depth, float* tile, Ahead& ahead) {
+  multiply_tile<Bfloat16Product>(rows, panels, inputs, stride, packed, panel_bytes(depth), depth, tile, ahead);
 }
 
 #else
 
 void Bfloat16Product::run(int rows, int panels, const Input* inputs, std::ptrdiff_t stride, const char* packed,
-                                 int depth, float* tile) {
+                                 int depth, float* tile, Ahead& ahead) {
   ThreadScope::configure(rows);
   const std::size_t panel = panel_bytes(depth);
   const int chunks = round_up(depth, kDepthStep) / kDepthStep;

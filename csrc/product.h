@@ -23,6 +23,22 @@ constexpr int round_up(int value, int multiple) { return (value + multiple - 1) 
 template <class Real> constexpr int unit_blocks(int units) { return (units + kLanes<Real> - 1) / kLanes<Real>; }
 template <class Real> constexpr int padded(int units) { return round_up(units, kLanes<Real>); }
 
+// Cache lines that are wanted after a product, for it to fetch little by little: all at once they would fill the queue of
+// the near cache, and the product's own loads would wait.
+class Ahead {
+ public:
+  void add(const void* line) {
+    if (count_ < kMost) lines_[count_++] = static_cast<const char*>(line);
+  }
+  void fetch() { __builtin_prefetch(lines_[next_++], 0, 2); }
+  int left() const { return count_ - next_; }
+
+ private:
+  static constexpr int kMost = 384;
+  const char* lines_[kMost];
+  int count_ = 0, next_ = 0;
+};
+
 // The kernels of one type of product for every count of rows and panels that the registers hold.
 template <class Kernel> struct ProductTable {
   using Function = typename Kernel::Function;
@@ -42,7 +58,7 @@ template <class Kernel> struct ProductTable {
 // tile[row][panel][lane] = inputs[row] . panels[panel], the rows of the tile `panels` panels wide.
 template <class Kernel>
 inline void multiply_tile(int rows, int panels, const typename Kernel::Input* inputs, std::ptrdiff_t stride,
-                          const char* packed, std::size_t panel_bytes, int depth, typename Kernel::Real* tile) {
+                          const char* packed, std::size_t panel_bytes, int depth, typename Kernel::Real* tile, Ahead& ahead) {
   static constexpr ProductTable<Kernel> table;
   constexpr int lanes = kLanes<typename Kernel::Real>;
   const int most = kMaxAccumulators / rows < kTilePanels ? kMaxAccumulators / rows : kTilePanels;
@@ -50,7 +66,7 @@ inline void multiply_tile(int rows, int panels, const typename Kernel::Input* in
   for (int call = 0; call < calls; ++call) {
     const int first = panels * call / calls, count = panels * (call + 1) / calls - first;
     table.functions[rows][count](inputs, stride, packed + first * panel_bytes, panel_bytes, depth, tile + first * lanes,
-                                 static_cast<std::ptrdiff_t>(panels) * lanes);
+                                 static_cast<std::ptrdiff_t>(panels) * lanes, ahead);
   }
 }
 
@@ -59,7 +75,7 @@ template <class RealType> struct DirectProduct {
   using Real = RealType;
   using Input = Real;
   using Source = Real;
-  using Function = void (*)(const Input*, std::ptrdiff_t, const char*, std::size_t, int, Real*, std::ptrdiff_t);
+  using Function = void (*)(const Input*, std::ptrdiff_t, const char*, std::size_t, int, Real*, std::ptrdiff_t, Ahead&);
   static constexpr bool kConverts = false;
   static constexpr int kBlockRows = kMaxRows;
   static constexpr int input_stride(int depth) { return padded<Real>(depth); }
@@ -103,16 +119,16 @@ template <class RealType> struct DirectProduct {
 
   // tile[row][panel][lane] = inputs[row] . panels[panel]; in product.cpp.
   static void run(int rows, int panels, const Input* inputs, std::ptrdiff_t stride, const char* packed, int depth,
-                  Real* tile);
+                  Real* tile, Ahead& ahead);
 
   template <int Rows, int Panels>
   static void multiply(const Input* inputs, std::ptrdiff_t stride, const char* packed, std::size_t panel_stride,
-                       int depth, Real* tile, std::ptrdiff_t tile_stride) {
+                       int depth, Real* tile, std::ptrdiff_t tile_stride, Ahead& ahead) {
     Vec<Real> sums[Rows][Panels] = {};
     const Real* rows[Rows];
 #pragma GCC unroll 8
     for (int m = 0; m < Rows; ++m) rows[m] = inputs + m * stride;
-    for (int k = 0; k < depth; ++k) {
+    const auto add = [&](int k) __attribute__((always_inline)) {
       Vec<Real> weights[Panels];
 #pragma GCC unroll 12
       for (int p = 0; p < Panels; ++p)
@@ -123,7 +139,14 @@ template <class RealType> struct DirectProduct {
 #pragma GCC unroll 12
         for (int p = 0; p < Panels; ++p) sums[m][p] = multiply_add(input, weights[p], sums[m][p]);
       }
+    };
+    constexpr int every = 2;
+    int k = 0;
+    for (int fetches = ahead.left(); fetches > 0 && k + every <= depth; --fetches) {
+      ahead.fetch();
+      for (const int end = k + every; k < end; ++k) add(k);
     }
+    for (; k < depth; ++k) add(k);
 #pragma GCC unroll 8
     for (int m = 0; m < Rows; ++m)
 #pragma GCC unroll 12
@@ -133,9 +156,9 @@ template <class RealType> struct DirectProduct {
 
 #if !defined(TIDEGATE_LOW_PRECISION)
 template <>
-void DirectProduct<float>::run(int, int, const float*, std::ptrdiff_t, const char*, int, float*);
+void DirectProduct<float>::run(int, int, const float*, std::ptrdiff_t, const char*, int, float*, Ahead&);
 template <>
-void DirectProduct<double>::run(int, int, const double*, std::ptrdiff_t, const char*, int, double*);
+void DirectProduct<double>::run(int, int, const double*, std::ptrdiff_t, const char*, int, double*, Ahead&);
 #endif
 
 }  // namespace tidegate::TIDEGATE_ISA

@@ -11,7 +11,7 @@ struct Bfloat16Product {
   using Real = float;
   using Input = bfloat16;
   using Source = bfloat16;
-  using Function = void (*)(const Input*, std::ptrdiff_t, const char*, std::size_t, int, float*, std::ptrdiff_t);
+  using Function = void (*)(const Input*, std::ptrdiff_t, const char*, std::size_t, int, float*, std::ptrdiff_t, Ahead&);
   static constexpr bool kConverts = true;
 #if defined(TIDEGATE_AMX)
   static constexpr int kDepthStep = 32, kBlockRows = 32;
@@ -58,11 +58,12 @@ struct Bfloat16Product {
   }
 
   static void run(int rows, int panels, const Input* inputs, std::ptrdiff_t stride, const char* packed, int depth,
-                  float* tile);
+                  float* tile, Ahead& ahead);
 
   template <int Rows, int Panels>
   static void multiply(const Input* inputs, std::ptrdiff_t stride, const char* packed, std::size_t panel_stride,
-                       int depth, float* tile, std::ptrdiff_t tile_stride) {
+                       int depth, float* tile, std::ptrdiff_t tile_stride, Ahead& ahead) {
+    while (ahead.left() > 0) ahead.fetch();
     Vec<float> sums[Rows][Panels] = {};
     const std::uint32_t* rows[Rows];
     for (int m = 0; m < Rows; ++m) rows[m] = reinterpret_cast<const std::uint32_t*>(inputs + m * stride);
@@ -106,7 +107,7 @@ struct Int8Product {
   using Real = float;
   using Input = std::uint8_t;
   using Source = std::int8_t;
-  using Function = void (*)(const Input*, std::ptrdiff_t, const char*, std::size_t, int, float*, std::ptrdiff_t);
+  using Function = void (*)(const Input*, std::ptrdiff_t, const char*, std::size_t, int, float*, std::ptrdiff_t, Ahead&);
   static constexpr bool kConverts = true;
   static constexpr int kBlockRows = kMaxRows;
   static constexpr int input_stride(int depth) { return round_up(depth, 64) + 64; }  // a row ends with its scale
@@ -158,11 +159,12 @@ struct Int8Product {
   }
 
   static void run(int rows, int panels, const Input* inputs, std::ptrdiff_t stride, const char* packed, int depth,
-                  float* tile);
+                  float* tile, Ahead& ahead);
 
   template <int Rows, int Panels>
   static void multiply(const Input* inputs, std::ptrdiff_t stride, const char* packed, std::size_t panel_stride,
-                       int depth, float* tile, std::ptrdiff_t tile_stride) {
+                       int depth, float* tile, std::ptrdiff_t tile_stride, Ahead& ahead) {
+    while (ahead.left() > 0) ahead.fetch();
     IntVec<float> sums[Rows][Panels] = {};
     for (int quad = 0; quad < (depth + 3) / 4; ++quad) {
       IntVec<float> weights[Panels];

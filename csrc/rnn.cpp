@@ -54,7 +54,9 @@ template <class T> class RnnForward : public ForwardPass<T> {
           [&](int row, int rows, int block, int blocks, const Real* tile) {
             normalises ? this->keep(row, rows, block, blocks, 0, 1, tile) : cells(row, rows, block, blocks, tile);
           },
-          [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 0, 1, block, blocks); });
+          [&](int row, int rows, int block, int blocks, Ahead& ahead) {
+            this->prefetch(s, row, rows, 0, 1, block, blocks, ahead);
+          });
       if (normalises) this->normalise(share, s, 0, 1, 0, cells);
       share.meet();
     }

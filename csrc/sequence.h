@@ -92,9 +92,10 @@ inline void products(const Share& share, int alive, int blocks, const Inputs<Pro
   const auto multiply = [&](int group, int row, int rows) {
     const int first = range.first + (range.last - range.first) * group / groups;
     const int count = range.first + (range.last - range.first) * (group + 1) / groups - first;
-    prefetch(row, rows, first, count);
+    Ahead ahead;
+    prefetch(row, rows, first, count, ahead);
     Product::run(rows, count * Gates, inputs.base + row * inputs.stride, inputs.stride, packed + first * unit_bytes, depth,
-                 tile);
+                 tile, ahead);
     sink(row, rows, first, count, tile);
   };
   // Where the weights stay in the near cache, a few rows meet all of them, and what the sinks read and write comes in
@@ -108,7 +109,7 @@ inline void products(const Share& share, int alive, int blocks, const Inputs<Pro
       share.for_rows(alive, [&](int row, int rows) { multiply(group, row, rows); });
 }
 
-inline constexpr auto no_prefetch = [](int, int, int, int) {};
+inline constexpr auto no_prefetch = [](int, int, int, int, Ahead&) {};
 
 inline constexpr int kMaxTeam = 256;
 
