@@ -23,7 +23,8 @@ template <class T> class BackwardPass : public Pass<T> {
 
   BackwardPass(const Backward& a, const std::int64_t* offsets, int direction, Arena& arena, int gates, int saved,
                int depth)
-      : Base(a.layout, a.parameters, offsets, direction), a_(a), G_(gates), S_(saved), most_depth_(depth) {
+      : Base(a.layout, a.parameters, offsets, direction), a_(a), G_(gates), D_(a.layout.cell == Cell::gru ? 4 : gates),
+        S_(a.saved == nullptr ? 0 : saved), most_depth_(depth) {
     inputs_ = arena.take<Input>(this->buffer_size(depth, false));
   }
 
@@ -40,15 +41,45 @@ template <class T> class BackwardPass : public Pass<T> {
     });
   }
 
-  V saved(const Step& s, int row, int which, int unit) const {
-    return load_lanes(this->template value<Stored>(a_.saved, s, row, S_ * H_) + which * H_ + unit,
-                      this->lanes_of(unit, H_));
-  }
+  // What stands at a step of a row, looked up once: the compiler must take it that a store changes whatever is not in a
+  // local variable.
+  struct Row {
+    const Stored* saved;
+    const Stored* before;  // the state before, or null at the row's first step,
+    const Real* initial;   // which begins from here
+    const Stored* grad_output;
+    const Real* mask;
+    Real* carried;
+    Stored *previous, *grads;
+    int units;
 
-  V previous(const Step& s, int row, int unit) const {
-    const int lanes = this->lanes_of(unit, P_);
-    if (row < s.alive_before) return load_lanes(this->template value_before<Stored>(a_.output, s, row, P_) + unit, lanes);
-    return load_lanes(this->row_of(static_cast<const Real*>(a_.h_0), row, P_) + unit, lanes);
+    V of(int which, int unit, int lanes) const { return load_lanes(saved + which * units + unit, lanes); }
+
+    // h_{t-1}, kept as it entered the product, for the gradient of its weights.
+    V keep_previous(int unit, int lanes) const {
+      const V h = before != nullptr ? load_lanes(before + unit, lanes) : load_lanes(initial + unit, lanes);
+      store_lanes(previous + unit, mask == nullptr ? h : h * load_lanes(mask + unit, lanes), lanes);
+      return h;
+    }
+
+    V gradient(int unit, int lanes) const {
+      return load_lanes(carried + unit, lanes) + load_lanes(grad_output + unit, lanes);
+    }
+
+    void grad_gate(int which, int unit, V v, int lanes) const { store_lanes(grads + which * units + unit, v, lanes); }
+  };
+
+  Row row_at(const Step& s, int row) const {
+    const bool first = row >= s.alive_before;
+    return {S_ == 0 ? nullptr : this->template value<Stored>(a_.saved, s, row, S_ * H_),
+            first ? nullptr : this->template value_before<Stored>(a_.output, s, row, P_),
+            this->row_of(static_cast<const Real*>(a_.h_0), row, P_),
+            this->template value<Stored>(a_.grad_output, s, row, P_),
+            this->dropout_mask(row),
+            carried(row),
+            this->template value<Stored>(a_.previous, s, row, P_),
+            this->template value<Stored>(a_.grad_gates, s, row, D_ * H_),
+            H_};
   }
 
   // The gradient of h_t before its zoneout, and what zoneout sends on to h_{t-1}.
@@ -56,38 +87,26 @@ template <class T> class BackwardPass : public Pass<T> {
     V state, direct;
   };
 
-  OfState of_state(const Step& s, int row, int unit) const {
-    const int lanes = this->lanes_of(unit, P_);
-    const V h = load_lanes(carried(row) + unit, lanes) +
-                load_lanes(this->template value<Stored>(a_.grad_output, s, row, P_) + unit, lanes);
+  OfState of_state(const Row& at, const Step& s, int row, int unit, int lanes) const {
+    const V h = at.gradient(unit, lanes);
     if (!this->zones_h()) return {h, V{}};
     const V direct = h * this->kept(p_.zoneout_h, p_.zoneout_rate_h, s, row, unit, P_);
     return {h - direct, direct};
   }
 
-  void carry(int row, int unit, V v) const { store_lanes(carried(row) + unit, v, this->lanes_of(unit, P_)); }
-
-  // h_{t-1} as it entered the product, for the gradient of its weights.
-  V keep_previous(const Step& s, int row, int unit) const {
-    const int lanes = this->lanes_of(unit, P_);
-    const V h = previous(s, row, unit);
-    const Real* mask = this->dropout_mask(row);
-    store_lanes(this->template value<Stored>(a_.previous, s, row, P_) + unit,
-                mask == nullptr ? h : h * load_lanes(mask + unit, lanes), lanes);
-    return h;
-  }
-
-  void add_to_carry(int row, int unit, V v, bool masked) const {
-    const int lanes = this->lanes_of(unit, P_);
-    Real* to = carried(row) + unit;
-    const Real* mask = masked ? this->dropout_mask(row) : nullptr;
-    if (mask != nullptr) v *= load_lanes(mask + unit, lanes);
-    store_lanes(to, load_lanes(to, lanes) + v, lanes);
-  }
-
-  void grad_gate(const Step& s, int row, int which, int of, int unit, V v) const {
-    store_lanes(this->template value<Stored>(a_.grad_gates, s, row, of * H_) + which * H_ + unit, v,
-                this->lanes_of(unit, H_));
+  // Adds what reaches h_{t-1} through the product.
+  void add_to_carry(int row, int rows, int block, int blocks, const Real* tile) const {
+    const int first = block * kWidth;
+    for (int m = row; m < row + rows; ++m) {
+      Real* to = carried(m) + first;
+      const Real* mask = this->dropout_mask(m);
+      for (int b = 0; b < blocks; ++b, tile += kWidth) {
+        const int unit = b * kWidth, lanes = this->lanes_of(first + unit, P_);
+        V v = load<Real>(tile);
+        if (mask != nullptr) v *= load_lanes(mask + first + unit, lanes);
+        store_lanes(to + unit, load_lanes(to + unit, lanes) + v, lanes);
+      }
+    }
   }
 
   // The gradient of the recurrent product before its layer norm, of `gates` gates from `first` on, whose gradients
@@ -124,24 +143,37 @@ template <class T> class BackwardPass : public Pass<T> {
     share.meet();
   }
 
-  // Multiplies stored gradients, `depth` of each value from `offset` on, with packed weights: sink(row, unit, product).
+  // Multiplies stored gradients, `depth` of each value from `offset` on, with packed weights: `sink(row, rows, block,
+  // blocks, tile)`.
   template <class Sink>
   void multiply(const Share& share, const Step& s, int alive, void* stored, int width, int offset, int depth,
                 const char* packed, int units, const Sink& sink) const {
     const Stored* source = this->template value<Stored>(stored, s, 0, width) + offset;
     const auto in = this->stored_inputs(share, alive, source, static_cast<std::ptrdiff_t>(l_.directions) * width, depth,
                                         Product::input_stride(most_depth_), inputs_);
-    products<1, Product>(share, alive, unit_blocks<Real>(units), in, packed, depth,
-                         [&](int row, int rows, int block, int blocks, const Real* tile) {
-                           for (int m = 0; m < rows; ++m)
-                             for (int b = 0; b < blocks; ++b, tile += kWidth)
-                               sink(row + m, (block + b) * kWidth, load<Real>(tile));
-                         },
-                         no_prefetch);
+    const Step next = s.turn > 0 ? walk_.step(s.turn - 1) : s;
+    products<1, Product>(share, alive, unit_blocks<Real>(units), in, packed, depth, sink,
+                         [&](int row, int rows, int block, int blocks, Ahead& ahead) {
+                           if (s.turn > 0) prefetch(next, row, rows, block, blocks, ahead);
+                         });
+  }
+
+  // What the derivatives of a step will read and write.
+  void prefetch(const Step& s, int row, int rows, int block, int blocks, Ahead& ahead) const {
+    const int unit = block * kWidth;
+    const std::size_t bytes = static_cast<std::size_t>(blocks) * kWidth * sizeof(Stored);
+    for (int m = row; m < row + rows && m < s.alive; ++m) {
+      for (int which = 0; which < S_; ++which)
+        ahead.add(this->template value<Stored>(a_.saved, s, m, S_ * H_) + which * H_ + unit, bytes);
+      ahead.add(this->template value<Stored>(a_.grad_output, s, m, P_) + unit, bytes);
+      ahead.add(this->template value<Stored>(a_.previous, s, m, P_) + unit, bytes);
+      for (int which = 0; which < D_; ++which)
+        ahead.add(this->template value<Stored>(a_.grad_gates, s, m, D_ * H_) + which * H_ + unit, bytes);
+    }
   }
 
   const Backward& a_;
-  const int G_, S_, most_depth_;
+  const int G_, D_, S_, most_depth_;  // gates of a unit, gradients of them, values saved
   Input* inputs_;
 };
 

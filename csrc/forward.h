@@ -24,8 +24,8 @@ template <class T> class ForwardPass : public Pass<T> {
   using Base::Ps_;
   using Base::walk_;
 
-  ForwardPass(const Forward& a, const std::int64_t* offsets, int direction, Arena& arena, int gates)
-      : Base(a.layout, a.parameters, offsets, direction), a_(a), G_(gates) {
+  ForwardPass(const Forward& a, const std::int64_t* offsets, int direction, Arena& arena, int gates, int saved)
+      : Base(a.layout, a.parameters, offsets, direction), a_(a), G_(gates), S_(saved) {
     const std::size_t rows = l_.rows;
     for (Real*& states : states_) states = arena.take<Real>(rows * Ps_);
     inputs_ = arena.take<Input>(this->buffer_size(P_, true));
@@ -61,18 +61,17 @@ template <class T> class ForwardPass : public Pass<T> {
                 this->lanes_of(unit, H_));
   }
 
+  // What a tile's cells will read and write.
   void prefetch(const Step& s, int row, int rows, int first, int gates, int block, int blocks, Ahead& ahead) const {
-    for (int m = 0; m < rows; ++m) {
-      const Stored* from = this->template value<Stored>(a_.gates, s, row + m, G_ * H_) + block * kWidth;
-      for (int g = first; g < first + gates; ++g)
-        for (int b = 0; b < blocks; ++b) ahead.add(from + g * H_ + b * kWidth);
-      const Stored* out = this->template value<Stored>(a_.output, s, row + m, P_) + block * kWidth;
-      for (int b = 0; b < blocks; ++b) ahead.add(out + b * kWidth);
+    if (!far_) return;
+    const int unit = block * kWidth, width = blocks * kWidth;
+    for (int m = row; m < row + rows; ++m) {
+      const Stored* from = this->template value<Stored>(a_.gates, s, m, G_ * H_) + unit;
+      for (int g = first; g < first + gates; ++g) ahead.add(from + g * H_, width * sizeof(Stored));
+      ahead.add(this->template value<Stored>(a_.output, s, m, P_) + unit, width * sizeof(Stored));
       if (a_.saved == nullptr) continue;
-      const int kept = saved_;
-      const Stored* saved = this->template value<Stored>(a_.saved, s, row + m, kept * H_) + block * kWidth;
-      for (int g = 0; g < kept; ++g)
-        for (int b = 0; b < blocks; ++b) ahead.add(saved + g * H_ + b * kWidth);
+      const Stored* saved = this->template value<Stored>(a_.saved, s, m, S_ * H_) + unit;
+      for (int which = 0; which < S_; ++which) ahead.add(saved + which * H_, width * sizeof(Stored));
     }
   }
 
@@ -163,8 +162,10 @@ template <class T> class ForwardPass : public Pass<T> {
 
  protected:
   const Forward& a_;
-  const int G_;
-  int saved_ = l_.cell == Cell::lstm ? 5 : l_.cell == Cell::gru ? 4 : l_.cell == Cell::gru_reset_before ? 3 : 1;
+  const int G_, S_;  // gates, and values saved, of a unit
+  // Whether a step's values, read and written, leave the near cache before their turn comes again.
+  const bool far_ = static_cast<std::size_t>(l_.rows) * (G_ + 1 + (a_.saved == nullptr ? 0 : S_)) * H_ * sizeof(Stored) >
+                    kNearBytes / 8;
   Real* biases_ = nullptr;  // of the gates, and behind them that of n alone
   Real* states_[2];
   Input* inputs_;

@@ -25,7 +25,8 @@ template <class T> class GruForward : public ForwardPass<T> {
   using Base::walk_;
 
   GruForward(const Forward& a, const std::int64_t* offsets, int direction, Arena& arena)
-      : Base(a, offsets, direction, arena, 3), before_(a.layout.cell == Cell::gru_reset_before) {
+      : Base(a, offsets, direction, arena, 3, a.layout.cell == Cell::gru_reset_before ? 3 : 4),
+        before_(a.layout.cell == Cell::gru_reset_before) {
     if (!before_) return;
     const std::size_t rows = l_.rows;
     reset_ = arena.take<Real>(rows * Ps_);
@@ -225,6 +226,7 @@ template <class T> class GruBackward : public BackwardPass<T> {
   using typename Base::V;
   using Base::a_;
   using Base::H_;
+  using Base::kWidth;
   using Base::l_;
   using Base::p_;
   using Base::walk_;
@@ -264,7 +266,8 @@ template <class T> class GruBackward : public BackwardPass<T> {
       const Step s = walk_.step(i);
       const int alive = s.alive;
       share.for_each_row(alive, [&](int row) {
-        this->for_my_units(share, H_, [&](int unit) { derivative(s, row, unit); });
+        const auto at = this->row_at(s, row);
+        this->for_my_units(share, H_, [&](int unit) { derivative(at, s, row, unit); });
       });
       share.meet();
       before_ ? back_before(share, s, alive, packed) : back_after(share, s, alive, packed);
@@ -276,22 +279,23 @@ template <class T> class GruBackward : public BackwardPass<T> {
     return static_cast<std::size_t>(unit_blocks<Real>(units)) * Product::panel_bytes(units);
   }
 
-  TIDEGATE_INLINE void derivative(const Step& s, int row, int unit) const {
-    const V r = this->saved(s, row, 0, unit), z = this->saved(s, row, 1, unit), n = this->saved(s, row, 2, unit);
-    const V h = this->keep_previous(s, row, unit);
-    const auto of = this->of_state(s, row, unit);
+  TIDEGATE_INLINE void derivative(const typename Base::Row& at, const Step& s, int row, int unit) const {
+    const int lanes = this->lanes_of(unit, at.units);
+    const V r = at.of(0, unit, lanes), z = at.of(1, unit, lanes), n = at.of(2, unit, lanes);
+    const V h = at.keep_previous(unit, lanes);
+    const auto of = this->of_state(at, s, row, unit, lanes);
     const V dz = of.state * (h - n) * z * (1 - z);
     const V dn = of.state * (1 - z) * (1 - n * n);
-    this->carry(row, unit, of.direct + of.state * z);
+    store_lanes(at.carried + unit, of.direct + of.state * z, lanes);
     if (before_) {
-      this->grad_gate(s, row, 1, 3, unit, dz);
-      this->grad_gate(s, row, 2, 3, unit, dn);
+      at.grad_gate(1, unit, dz, lanes);
+      at.grad_gate(2, unit, dn, lanes);
     } else {
-      const V product = this->saved(s, row, 3, unit);
-      this->grad_gate(s, row, 0, 4, unit, dn * r);
-      this->grad_gate(s, row, 1, 4, unit, dn * product * r * (1 - r));
-      this->grad_gate(s, row, 2, 4, unit, dz);
-      this->grad_gate(s, row, 3, 4, unit, dn);
+      const V product = at.of(3, unit, lanes);
+      at.grad_gate(0, unit, dn * r, lanes);
+      at.grad_gate(1, unit, dn * product * r * (1 - r), lanes);
+      at.grad_gate(2, unit, dz, lanes);
+      at.grad_gate(3, unit, dn, lanes);
     }
   }
 
@@ -299,7 +303,9 @@ template <class T> class GruBackward : public BackwardPass<T> {
     const bool normalises = p_.norm_hh != nullptr;
     if (normalises) this->through_norm(share, s, alive, 0, 3, 0, 4, [](int gate) { return gate == 2 ? 0 : gate + 1; });
     this->multiply(share, s, alive, normalises ? a_.grad_product : a_.grad_gates, (normalises ? 3 : 4) * H_, 0, 3 * H_,
-                   packed, H_, [&](int row, int unit, V v) { this->add_to_carry(row, unit, v, true); });
+                   packed, H_, [&](int row, int rows, int block, int blocks, const Real* tile) {
+                     this->add_to_carry(row, rows, block, blocks, tile);
+                   });
   }
 
   // d(r * h) = dn W_hn gives the reset gate's gradient; then r and z go back through theirs.
@@ -308,17 +314,29 @@ template <class T> class GruBackward : public BackwardPass<T> {
     const bool normalises = p_.norm_hh != nullptr;
     if (normalises) this->through_norm(share, s, alive, 2, 1, 1, 3, same);
     void* grads = normalises ? a_.grad_product : a_.grad_gates;
-    this->multiply(share, s, alive, grads, 3 * H_, 2 * H_, H_, packed, H_, [&](int row, int unit, V v) {
-      const int lanes = this->lanes_of(unit, H_);
-      const V r = this->saved(s, row, 0, unit);
-      const V h = load_lanes(this->template value<Stored>(a_.previous, s, row, H_) + unit, lanes);
-      this->grad_gate(s, row, 0, 3, unit, v * h * r * (1 - r));
-      this->add_to_carry(row, unit, v * r, true);
-    });
+    this->multiply(share, s, alive, grads, 3 * H_, 2 * H_, H_, packed, H_,
+                   [&](int row, int rows, int block, int blocks, const Real* tile) {
+                     for (int m = 0; m < rows; ++m, tile += blocks * kWidth)
+                       through_reset(s, row + m, block * kWidth, blocks, tile);
+                   });
     share.meet();
     if (normalises) this->through_norm(share, s, alive, 0, 2, 0, 3, same);
     this->multiply(share, s, alive, grads, 3 * H_, 0, 2 * H_, packed + gates_offset(H_), H_,
-                   [&](int row, int unit, V v) { this->add_to_carry(row, unit, v, true); });
+                   [&](int row, int rows, int block, int blocks, const Real* tile) {
+                     this->add_to_carry(row, rows, block, blocks, tile);
+                   });
+  }
+
+  void through_reset(const Step& s, int row, int first, int blocks, const Real* tile) const {
+    const auto at = this->row_at(s, row);
+    for (int unit = first; unit < first + blocks * kWidth; unit += kWidth, tile += kWidth) {
+      const int lanes = this->lanes_of(unit, at.units);
+      const V v = load<Real>(tile), r = at.of(0, unit, lanes), h = load_lanes(at.previous + unit, lanes);
+      at.grad_gate(0, unit, v * h * r * (1 - r), lanes);
+      V back = v * r;
+      if (at.mask != nullptr) back *= load_lanes(at.mask + unit, lanes);
+      store_lanes(at.carried + unit, load_lanes(at.carried + unit, lanes) + back, lanes);
+    }
   }
 
   const bool before_;

@@ -27,7 +27,7 @@ template <class T> class LstmForward : public ForwardPass<T> {
   using Base::walk_;
 
   LstmForward(const Forward& a, const std::int64_t* offsets, int direction, Arena& arena)
-      : Base(a, offsets, direction, arena, 4),
+      : Base(a, offsets, direction, arena, 4, 5),
         plain_(p_.peephole == nullptr && p_.norm_hh == nullptr && p_.norm_c == nullptr && !this->zones_h() &&
                !this->zones_c() && !projects(l_)) {
     const std::size_t rows = l_.rows;

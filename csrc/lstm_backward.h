@@ -19,6 +19,7 @@ template <class T> class LstmBackward : public BackwardPass<T> {
   using Base::a_;
   using Base::H_;
   using Base::Hs_;
+  using Base::kWidth;
   using Base::l_;
   using Base::P_;
   using Base::p_;
@@ -61,21 +62,25 @@ template <class T> class LstmBackward : public BackwardPass<T> {
     for (std::int64_t step = l_.steps - 1; step >= 0; --step) {
       const Step s = walk_.step(step);
       const int alive = s.alive;
-      const auto every_unit = [&](int units, const auto& body) {
-        share.for_each_row(alive, [&](int row) { this->for_my_units(share, units, [&](int unit) { body(row, unit); }); });
-      };
       if (projects(l_)) back_through_projection(share, s, alive, packed + projection_offset(l_));
       if (p_.norm_c != nullptr) {
         back_through_norm_c(share, s, alive);
-      } else if (projects(l_)) {
-        every_unit(H_, [&](int row, int unit) { derivative(s, row, unit, load<Real>(of_exposed(row) + unit)); });
       } else {
-        every_unit(H_, [&](int row, int unit) { derivative(s, row, unit, take_state(s, row, unit)); });
+        const bool projected = projects(l_);
+        share.for_each_row(alive, [&](int row) {
+          const Row at = row_at(s, row);
+          const Real* exposed = projected ? of_exposed(row) : nullptr;
+          this->for_my_units(share, H_, [&](int unit) {
+            derivative(at, s, row, unit, projected ? load<Real>(exposed + unit) : take_state(at, s, row, unit, H_));
+          });
+        });
       }
       share.meet();
       if (normalises) this->through_norm(share, s, alive, 0, 4, 0, 4, [](int gate) { return gate; });
       this->multiply(share, s, alive, normalises ? a_.grad_product : a_.grad_gates, 4 * H_, 0, 4 * H_, packed, P_,
-                     [&](int row, int unit, V v) { this->add_to_carry(row, unit, v, true); });
+                     [&](int row, int rows, int block, int blocks, const Real* tile) {
+                       this->add_to_carry(row, rows, block, blocks, tile);
+                     });
     }
   }
 
@@ -104,66 +109,89 @@ template <class T> class LstmBackward : public BackwardPass<T> {
     });
   }
 
-  V previous_memory(const Step& s, int row, int unit) const {
-    if (row < s.alive_before)
-      return load_lanes(this->template value_before<Stored>(a_.saved, s, row, 5 * H_) + 4 * H_ + unit,
-                        this->lanes_of(unit, H_));
-    return load_lanes(this->row_of(static_cast<const Real*>(a_.c_0), row, H_) + unit, this->lanes_of(unit, H_));
+  // A row's cell states beside what every cell has.
+  struct Row : Base::Row {
+    const Stored* memory_before;  // c_{t-1}, or null at the row's first step,
+    const Real* memory_initial;   // which begins from here
+    Real* memory_carried;
+    Stored* exposed;  // o * tanh(c), wanted where it was projected
+
+    V previous_memory(int unit, int lanes) const {
+      return memory_before != nullptr ? load_lanes(memory_before + unit, lanes) : load_lanes(memory_initial + unit, lanes);
+    }
+  };
+
+  Row row_at(const Step& s, int row) const {
+    const bool first = row >= s.alive_before;
+    return {Base::row_at(s, row),
+            first ? nullptr : this->template value_before<Stored>(a_.saved, s, row, 5 * H_) + 4 * H_,
+            this->row_of(static_cast<const Real*>(a_.c_0), row, H_), memory_carry(row),
+            projects(l_) ? this->template value<Stored>(a_.before_projection, s, row, H_) : nullptr};
   }
 
-  V take_state(const Step& s, int row, int unit) const {
-    this->keep_previous(s, row, unit);
-    const auto of = this->of_state(s, row, unit);
-    this->carry(row, unit, of.direct);
+  V take_state(const Row& at, const Step& s, int row, int unit, int units) const {
+    const int lanes = this->lanes_of(unit, units);
+    at.keep_previous(unit, lanes);
+    const auto of = this->of_state(at, s, row, unit, lanes);
+    store_lanes(at.carried + unit, of.direct, lanes);
     return of.state;
   }
 
   // d(o * tanh(c)) = dh W_hr.
   void back_through_projection(const Share& share, const Step& s, int alive, const char* packed) const {
     share.for_each_row(alive, [&](int row) {
+      const Row at = row_at(s, row);
       this->for_my_units(share, P_, [&](int unit) {
-        const V of = take_state(s, row, unit);
+        const V of = take_state(at, s, row, unit, P_);
         store_lanes(this->template value<Stored>(a_.grad_projected, s, row, P_) + unit, of, this->lanes_of(unit, P_));
       });
     });
     share.meet();
     this->multiply(share, s, alive, a_.grad_projected, P_, 0, P_, packed, H_,
-                   [&](int row, int unit, V v) { store<Real>(of_exposed(row) + unit, v); });
+                   [&](int row, int rows, int block, int blocks, const Real* tile) {
+                     for (int m = 0; m < rows; ++m)
+                       for (int b = 0; b < blocks; ++b, tile += kWidth)
+                         store<Real>(of_exposed(row + m) + (block + b) * kWidth, load<Real>(tile));
+                   });
   }
 
   // h = o * tanh(y), y = LN(c): the gradients of o and c wait for the sums over the row.
   void back_through_norm_c(const Share& share, const Step& s, int alive) const {
     share.for_each_row(alive, [&](int row) {
+      const Row at = row_at(s, row);
       this->for_my_units(share, H_, [&](int unit) {
-        const V c = multiply_add(this->saved(s, row, 1, unit), previous_memory(s, row, unit),
-                                 this->saved(s, row, 0, unit) * this->saved(s, row, 2, unit));
+        const int lanes = this->lanes_of(unit, H_);
+        const V c = multiply_add(at.of(1, unit, lanes), at.previous_memory(unit, lanes),
+                                 at.of(0, unit, lanes) * at.of(2, unit, lanes));
         store<Real>(candidate(row) + unit, c);
-        if (!projects(l_)) store<Real>(of_exposed(row) + unit, take_state(s, row, unit));
+        if (!projects(l_)) store<Real>(of_exposed(row) + unit, take_state(at, s, row, unit, H_));
       });
     });
     share.meet();
     share.for_each_row(alive, [&](int row) {
+      const Row at = row_at(s, row);
       const Moments<Real> found = moments<Real>(candidate(row), 1, 1, H_, static_cast<Real>(p_.eps));
       this->for_my_units(share, H_, [&](int unit) {
         const int lanes = this->lanes_of(unit, H_);
         const V gain = this->parameter(p_.norm_c, 0, 2, unit);
         const V x = (load<Real>(candidate(row) + unit) - found.mean) * found.inverse_deviation;
         const V exposed = tanh(multiply_add(x, gain, this->parameter(p_.norm_c, 1, 2, unit)));
-        const V o = this->saved(s, row, 3, unit), dh = load<Real>(of_exposed(row) + unit);
+        const V o = at.of(3, unit, lanes), dh = load<Real>(of_exposed(row) + unit);
         const V dy = dh * o * (1 - exposed * exposed);
         Real* sums = this->row_of(static_cast<Real*>(a_.grad_norm_c), row, 2 * H_) + unit;
         store_lanes(sums, load_lanes(sums, lanes) + dy * x, lanes);
         store_lanes(sums + H_, load_lanes(sums + H_, lanes) + dy, lanes);
         store<Real>(of_normal(row) + unit, dy * gain);
-        keep_exposed(s, row, unit, o * exposed);
-        this->grad_gate(s, row, 3, 4, unit, dh * exposed * o * (1 - o));
+        if (at.exposed != nullptr) store_lanes(at.exposed + unit, o * exposed, lanes);
+        at.grad_gate(3, unit, dh * exposed * o * (1 - o), lanes);
       });
     });
     share.meet();
     share.for_each_row(alive, [&](int row) {
+      const Row at = row_at(s, row);
       const Moments<Real> found = moments<Real>(candidate(row), 1, 1, H_, static_cast<Real>(p_.eps));
       V sums{}, products{};
-      for (int unit = 0; unit < H_; unit += Base::kWidth) {
+      for (int unit = 0; unit < H_; unit += kWidth) {
         const V x = (load<Real>(candidate(row) + unit) - found.mean) * found.inverse_deviation;
         const V dy = load_lanes(of_normal(row) + unit, this->lanes_of(unit, H_));
         sums += dy;
@@ -173,39 +201,29 @@ template <class T> class LstmBackward : public BackwardPass<T> {
       this->for_my_units(share, H_, [&](int unit) {
         const V c = load<Real>(candidate(row) + unit), x = (c - found.mean) * found.inverse_deviation;
         const V dc = found.inverse_deviation * (load<Real>(of_normal(row) + unit) - mean - x * along);
-        back_to_gates(s, row, unit, c, dc, exact_grad_o(s, row, unit));
+        const V of_o = load_lanes(at.grads + 3 * H_ + unit, this->lanes_of(unit, H_));
+        back_to_gates(at, s, row, unit, c, at.previous_memory(unit, this->lanes_of(unit, H_)), dc, of_o);
       });
     });
   }
 
-  V exact_grad_o(const Step& s, int row, int unit) const {
-    return load_lanes(this->template value<Stored>(a_.grad_gates, s, row, 4 * H_) + 3 * H_ + unit, this->lanes_of(unit, H_));
-  }
-
-  void keep_exposed(const Step& s, int row, int unit, V v) const {
-    if (projects(l_))
-      store_lanes(this->template value<Stored>(a_.before_projection, s, row, H_) + unit, v, this->lanes_of(unit, H_));
-  }
-
   // h = o * tanh(c).
-  TIDEGATE_INLINE void derivative(const Step& s, int row, int unit, V dh) const {
-    const V o = this->saved(s, row, 3, unit);
-    const V c = multiply_add(this->saved(s, row, 1, unit), previous_memory(s, row, unit),
-                             this->saved(s, row, 0, unit) * this->saved(s, row, 2, unit));
+  TIDEGATE_INLINE void derivative(const Row& at, const Step& s, int row, int unit, V dh) const {
+    const int lanes = this->lanes_of(unit, at.units);
+    const V o = at.of(3, unit, lanes), before = at.previous_memory(unit, lanes);
+    const V c = multiply_add(at.of(1, unit, lanes), before, at.of(0, unit, lanes) * at.of(2, unit, lanes));
     const V exposed = tanh(c);
-    keep_exposed(s, row, unit, o * exposed);
+    if (at.exposed != nullptr) store_lanes(at.exposed + unit, o * exposed, lanes);
     const V of_o = dh * exposed * o * (1 - o);
-    this->grad_gate(s, row, 3, 4, unit, of_o);
-    back_to_gates(s, row, unit, c, dh * o * (1 - exposed * exposed), of_o);
+    at.grad_gate(3, unit, of_o, lanes);
+    back_to_gates(at, s, row, unit, c, before, dh * o * (1 - exposed * exposed), of_o);
   }
 
   // From the gradients of c (before zoneout) by way of h and of o's gate to i f g and the step before.
-  TIDEGATE_INLINE void back_to_gates(const Step& s, int row, int unit, V c, V dc, V of_o) const {
-    const int lanes = this->lanes_of(unit, H_);
-    const V i = this->saved(s, row, 0, unit), f = this->saved(s, row, 1, unit), g = this->saved(s, row, 2, unit);
-    const V before = previous_memory(s, row, unit);
-    Real* carry = memory_carry(row) + unit;
-    V direct{}, carried = load_lanes(carry, lanes);
+  TIDEGATE_INLINE void back_to_gates(const Row& at, const Step& s, int row, int unit, V c, V before, V dc, V of_o) const {
+    const int lanes = this->lanes_of(unit, at.units);
+    const V i = at.of(0, unit, lanes), f = at.of(1, unit, lanes), g = at.of(2, unit, lanes);
+    V direct{}, carried = load_lanes(at.memory_carried + unit, lanes);
     if (this->zones_c()) {
       direct = carried * this->kept(p_.zoneout_c, p_.zoneout_rate_c, s, row, unit, H_);
       carried -= direct;
@@ -222,10 +240,10 @@ template <class T> class LstmBackward : public BackwardPass<T> {
       store_lanes(sums + H_, load_lanes(sums + H_, lanes) + of_f * before, lanes);
       store_lanes(sums + 2 * H_, load_lanes(sums + 2 * H_, lanes) + of_o * c, lanes);
     }
-    store_lanes(carry, back, lanes);
-    this->grad_gate(s, row, 0, 4, unit, of_i);
-    this->grad_gate(s, row, 1, 4, unit, of_f);
-    this->grad_gate(s, row, 2, 4, unit, dc * i * (1 - g * g));
+    store_lanes(at.memory_carried + unit, back, lanes);
+    at.grad_gate(0, unit, of_i, lanes);
+    at.grad_gate(1, unit, of_f, lanes);
+    at.grad_gate(2, unit, dc * i * (1 - g * g), lanes);
   }
 
   Real* of_exposed_ = nullptr;  // gradient of o * tanh(c)

@@ -34,6 +34,7 @@ void Bfloat16Product::run(int rows, int panels, const Input* inputs, std::ptrdif
 void Bfloat16Product::run(int rows, int panels, const Input* inputs, std::ptrdiff_t stride, const char* packed,
                                  int depth, float* tile, Ahead& ahead) {
   ThreadScope::configure(rows);
+  ahead.fetch_while(0, 0, 0, [](int) {});
   const std::size_t panel = panel_bytes(depth);
   const int chunks = round_up(depth, kDepthStep) / kDepthStep;
   const std::size_t input_bytes = static_cast<std::size_t>(stride) * sizeof(Input);

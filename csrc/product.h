@@ -23,19 +23,38 @@ constexpr int round_up(int value, int multiple) { return (value + multiple - 1) 
 template <class Real> constexpr int unit_blocks(int units) { return (units + kLanes<Real> - 1) / kLanes<Real>; }
 template <class Real> constexpr int padded(int units) { return round_up(units, kLanes<Real>); }
 
-// Cache lines that are wanted after a product, for it to fetch little by little: all at once they would fill the queue of
-// the near cache, and the product's own loads would wait.
+// Memory that is wanted after a product, for it to fetch little by little: all at once it would fill the queue of the
+// near cache, and the product's own loads would wait.
 class Ahead {
  public:
-  void add(const void* line) {
-    if (count_ < kMost) lines_[count_++] = static_cast<const char*>(line);
+  void add(const void* first, std::size_t bytes) {
+    if (count_ == kMost) return;
+    stretches_[count_++] = {static_cast<const char*>(first), static_cast<const char*>(first) + bytes};
   }
-  void fetch() { __builtin_prefetch(lines_[next_++], 0, 2); }
-  int left() const { return count_ - next_; }
+
+  // Fetches one line before each call of `work(k)`, k by `every` from `from` on, while there are lines and `work` stays
+  // below `end`; returns where it stopped.
+  template <class Work> TIDEGATE_INLINE int fetch_while(int from, int every, int end, const Work& work) {
+    for (; next_ < count_; ++next_) {
+      const char *line = stretches_[next_].from, *last = stretches_[next_].to;
+      for (; line < last && from + every <= end; line += kLine, from += every) {
+        __builtin_prefetch(line, 0, 2);
+        work(from);
+      }
+      if (line < last) {
+        stretches_[next_].from = line;
+        return from;
+      }
+    }
+    return from;
+  }
 
  private:
-  static constexpr int kMost = 384;
-  const char* lines_[kMost];
+  static constexpr int kMost = 8 * 16, kLine = 64;
+  struct Stretch {
+    const char *from, *to;
+  };
+  Stretch stretches_[kMost];
   int count_ = 0, next_ = 0;
 };
 
@@ -140,12 +159,10 @@ template <class RealType> struct DirectProduct {
         for (int p = 0; p < Panels; ++p) sums[m][p] = multiply_add(input, weights[p], sums[m][p]);
       }
     };
-    constexpr int every = 2;
-    int k = 0;
-    for (int fetches = ahead.left(); fetches > 0 && k + every <= depth; --fetches) {
-      ahead.fetch();
-      for (const int end = k + every; k < end; ++k) add(k);
-    }
+    int k = ahead.fetch_while(0, 2, depth, [&](int at) __attribute__((always_inline)) {
+      add(at);
+      add(at + 1);
+    });
     for (; k < depth; ++k) add(k);
 #pragma GCC unroll 8
     for (int m = 0; m < Rows; ++m)

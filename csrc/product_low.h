@@ -63,7 +63,7 @@ struct Bfloat16Product {
   template <int Rows, int Panels>
   static void multiply(const Input* inputs, std::ptrdiff_t stride, const char* packed, std::size_t panel_stride,
                        int depth, float* tile, std::ptrdiff_t tile_stride, Ahead& ahead) {
-    while (ahead.left() > 0) ahead.fetch();
+    ahead.fetch_while(0, 0, 0, [](int) {});
     Vec<float> sums[Rows][Panels] = {};
     const std::uint32_t* rows[Rows];
     for (int m = 0; m < Rows; ++m) rows[m] = reinterpret_cast<const std::uint32_t*>(inputs + m * stride);
@@ -164,7 +164,7 @@ struct Int8Product {
   template <int Rows, int Panels>
   static void multiply(const Input* inputs, std::ptrdiff_t stride, const char* packed, std::size_t panel_stride,
                        int depth, float* tile, std::ptrdiff_t tile_stride, Ahead& ahead) {
-    while (ahead.left() > 0) ahead.fetch();
+    ahead.fetch_while(0, 0, 0, [](int) {});
     IntVec<float> sums[Rows][Panels] = {};
     for (int quad = 0; quad < (depth + 3) / 4; ++quad) {
       IntVec<float> weights[Panels];

@@ -22,7 +22,7 @@ template <class T> class RnnForward : public ForwardPass<T> {
   using Base::walk_;
 
   RnnForward(const Forward& a, const std::int64_t* offsets, int direction, Arena& arena)
-      : Base(a, offsets, direction, arena, 1) {}
+      : Base(a, offsets, direction, arena, 1, 1) {}
 
   static std::size_t packed_bytes(const Layout& l) {
     return static_cast<std::size_t>(unit_blocks<Real>(l.units)) * Product::panel_bytes(l.units);
@@ -105,7 +105,7 @@ template <class T> class RnnBackward : public BackwardPass<T> {
   }
 
   void run(const Share& share, const char* packed) const {
-    const bool normalises = p_.norm_hh != nullptr;
+    const bool normalises = p_.norm_hh != nullptr, relu = l_.cell != Cell::rnn_tanh;
     // Without zoneout the new state is the output.
     const void* states = a_.saved != nullptr ? a_.saved : a_.output;
     this->enter(share);
@@ -113,19 +113,23 @@ template <class T> class RnnBackward : public BackwardPass<T> {
       const Step s = walk_.step(i);
       const int alive = s.alive;
       share.for_each_row(alive, [&](int row) {
+        const auto at = this->row_at(s, row);
+        const Stored* h_of = this->template value<Stored>(states, s, row, H_);
         this->for_my_units(share, H_, [&](int unit) {
-          this->keep_previous(s, row, unit);
-          const auto of = this->of_state(s, row, unit);
-          const V h = load_lanes(this->template value<Stored>(states, s, row, H_) + unit, this->lanes_of(unit, H_));
-          this->carry(row, unit, of.direct);
-          this->grad_gate(s, row, 0, 1, unit,
-                          l_.cell == Cell::rnn_tanh ? of.state * (1 - h * h) : select<Real>(h > V{}, of.state, V{}));
+          const int lanes = this->lanes_of(unit, H_);
+          at.keep_previous(unit, lanes);
+          const auto of = this->of_state(at, s, row, unit, lanes);
+          const V h = load_lanes(h_of + unit, lanes);
+          store_lanes(at.carried + unit, of.direct, lanes);
+          at.grad_gate(0, unit, relu ? select<Real>(h > V{}, of.state, V{}) : of.state * (1 - h * h), lanes);
         });
       });
       share.meet();
       if (normalises) this->through_norm(share, s, alive, 0, 1, 0, 1, [](int gate) { return gate; });
       this->multiply(share, s, alive, normalises ? a_.grad_product : a_.grad_gates, H_, 0, H_, packed, H_,
-                     [&](int row, int unit, V v) { this->add_to_carry(row, unit, v, true); });
+                     [&](int row, int rows, int block, int blocks, const Real* tile) {
+                       this->add_to_carry(row, rows, block, blocks, tile);
+                     });
     }
   }
 };

@@ -13,7 +13,7 @@ namespace tidegate::TIDEGATE_ISA {
 
 // One turn of a pass: step t of the sequences.
 struct Step {
-  std::int64_t t;
+  std::int64_t turn, t;
   std::int64_t first;  // where the first row's value stands in an array [N, D, ...], the others `stride` apart
   std::int64_t stride;
   std::int64_t first_before;  // the same of the step that comes before in this direction
@@ -34,7 +34,7 @@ struct Walk {
   Step step(std::int64_t i) const {
     const std::int64_t t = index == 0 ? i : steps - 1 - i, before = index == 0 ? t - 1 : t + 1;
     const int alive_before = alive(before);
-    return {t, offsets[t] * directions + index, directions,
+    return {i, t, offsets[t] * directions + index, directions,
             alive_before == 0 ? 0 : offsets[before] * directions + index, alive(t), alive_before,
             alive(index == 0 ? t + 1 : t - 1)};
   }
