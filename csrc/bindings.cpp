@@ -87,14 +87,14 @@ tidegate::Layout layout_of(const nb::tuple& tuple) {
 }
 
 tidegate::Parameters parameters_of(const nb::tuple& tuple) {
-  Fields f(tuple, 16);
+  Fields f(tuple, 18);
   tidegate::Parameters p;
   for (const void*& weight : p.weight_hh) weight = f.address<const void>();
   p.scale_hh = f.address<const float>();
   p.weight_hr = f.address<const void>();
   p.scale_hr = f.address<const float>();
-  p.bias_ih = f.address<const void>();
-  p.bias_hh = f.address<const void>();
+  for (const void*& bias : p.bias_ih) bias = f.address<const void>();
+  for (const void*& bias : p.bias_hh) bias = f.address<const void>();
   p.peephole = f.address<const void>();
   p.norm_hh = f.address<const void>();
   p.norm_c = f.address<const void>();

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tidegate.kernels.ragged import Ragged
-from tidegate.kernels.reference import CELLS, GATES, Options, Weights
+from tidegate.kernels.reference import CELLS, GATES, PLAIN, Options, Weights
 
 __all__ = ["check_recurrence", "extras_in_use"]
 
@@ -27,21 +27,25 @@ def check_recurrence(
         raise ValueError(f"unknown cell {cell!r}; expected one of {', '.join(CELLS)}")
     if x.dim() != 2 or x.shape[0] != ragged.num_values:
         raise ValueError(f"expected x of shape [{ragged.num_values}, I], as the layout; found {tuple(x.shape)}")
-    if len(weights) not in (1, 2):
-        raise ValueError(f"expected the weights of one or two directions; found {len(weights)}")
+    directions, rows = len(weights), ragged.num_rows
+    if directions not in (1, 2):
+        raise ValueError(f"expected the weights of one or two directions; found {directions}")
     entries = weights[0].weight_ih.shape[0]
     units, rest = divmod(entries, GATES[cell])
     if rest:
         raise ValueError(f"expected weight_ih of {GATES[cell]} gates of one size; found {entries} rows")
     of_state = units if weights[0].weight_hr is None else weights[0].weight_hr.shape[0]
-    _check_tensor("h_0", h_0, (len(weights), ragged.num_rows, of_state), x)
+    if of_state > units:
+        raise ValueError(f"expected weight_hr of no more rows than the {units} units; found {of_state}")
+    like = _Like(x)
+    like.check("h_0", h_0, (directions, rows, of_state))
     if (cell == "lstm") != (c_0 is not None):
         raise ValueError(f"expected c_0 for the lstm alone; found {'one' if c_0 is not None else 'none'} for {cell}")
     if c_0 is not None:
-        _check_tensor("c_0", c_0, (len(weights), ragged.num_rows, units), x)
+        like.check("c_0", c_0, (directions, rows, units))
     for parameters in weights:
-        _check_weights(cell, parameters, units, of_state, x)
-    if len(weights) == 2:
+        _check_weights(cell, parameters, units, of_state, x.shape[1], like)
+    if directions == 2:
         lacking = [
             name
             for name, a, b in zip(Weights._fields, weights[0], weights[1], strict=True)
@@ -49,12 +53,57 @@ def check_recurrence(
         ]
         if lacking:
             raise ValueError(f"expected {' and '.join(lacking)} in both directions or in neither")
-    _check_options(cell, options, len(weights), units, of_state, ragged, x)
+    if options is not PLAIN:
+        _check_options(cell, options, directions, units, of_state, ragged, like)
 
 
-def _check_weights(cell: str, w: Weights, units: int, of_state: int, x: Tensor) -> None:
+class _Like:
+    """What holds of every tensor of a call, asked once: it is as x, on its device and of its type."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.dtype, self.device = x.dtype, x.device
+        self.mixes = _mixes(x)
+
+    def check(self, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+        if tensor.shape != shape:
+            raise ValueError(f"expected {name} of shape {tuple(shape)}; found {tuple(tensor.shape)}")
+        if tensor.device != self.device or (tensor.dtype != self.dtype and not self.mixes):
+            raise ValueError(
+                f"expected {name} of {self.dtype} on {self.device}, as x; found {tensor.dtype} on {tensor.device}"
+            )
+
+
+def _mixes(x: Tensor) -> bool:
+    """Whether types may differ: under autocast to half of the bits they do on purpose, and the backend casts."""
+    device = x.device.type
+    return (
+        device in ("cpu", "cuda")
+        and torch.is_autocast_enabled(device)
+        and x.dtype != torch.float64
+        and torch.get_autocast_dtype(device) in (torch.float16, torch.bfloat16)
+    )
+
+
+def _check_weights(cell: str, w: Weights, units: int, of_state: int, features: int, like: _Like) -> None:
     if (w.bias_ih is None) != (w.bias_hh is None):
         raise ValueError("bias_ih and bias_hh are given together or not at all")
+    is_plain = w.weight_hr is w.peephole is w.norm_ih is w.norm_hh is w.norm_c is None
+    if not is_plain:
+        _check_what_is_given(cell, w)
+    entries = (GATES[cell] * units,)
+    like.check("weight_ih", w.weight_ih, (*entries, features))
+    like.check("weight_hh", w.weight_hh, (*entries, of_state))
+    if w.bias_ih is not None and w.bias_hh is not None:
+        like.check("bias_ih", w.bias_ih, entries)
+        like.check("bias_hh", w.bias_hh, entries)
+    if not is_plain:
+        shapes = ((of_state, units), (3, units), entries, entries, (2, units))
+        for name, tensor, shape in zip(Weights._fields[4:], w[4:], shapes, strict=True):
+            if tensor is not None:
+                like.check(name, tensor, shape)
+
+
+def _check_what_is_given(cell: str, w: Weights) -> None:
     norms = [w.norm_ih, w.norm_hh, w.norm_c] if cell == "lstm" else [w.norm_ih, w.norm_hh]
     given = sum(norm is not None for norm in norms)
     if given not in (0, len(norms)):
@@ -64,46 +113,27 @@ def _check_weights(cell: str, w: Weights, units: int, of_state: int, x: Tensor) 
         for name in ("weight_hr", "peephole", "norm_c"):
             if getattr(w, name) is not None:
                 raise ValueError(f"{name} is for the lstm alone; found one for {cell}")
-    entries = GATES[cell] * units
-    _check_tensor("weight_ih", w.weight_ih, (entries, x.shape[1]), x)
-    _check_tensor("weight_hh", w.weight_hh, (entries, of_state), x)
-    shapes = ((entries,), (entries,), (of_state, units), (3, units), (entries,), (entries,), (2, units))
-    for name, tensor, shape in zip(Weights._fields[2:], w[2:], shapes, strict=True):
-        if tensor is not None:
-            _check_tensor(name, tensor, shape, x)
 
 
 def _check_options(
-    cell: str, options: Options, directions: int, units: int, of_state: int, ragged: Ragged, x: Tensor
+    cell: str, options: Options, directions: int, units: int, of_state: int, ragged: Ragged, like: _Like
 ) -> None:
     if options.recurrent_dropout is not None:
-        _check_tensor("recurrent_dropout", options.recurrent_dropout, (directions, ragged.num_rows, of_state), x)
+        like.check("recurrent_dropout", options.recurrent_dropout, (directions, ragged.num_rows, of_state))
     if options.zoneout_c is not None and cell != "lstm":
         raise ValueError(f"zoneout_c is for the lstm alone, which has a cell state; found one for {cell}")
     for name, keep, size in (("zoneout_h", options.zoneout_h, of_state), ("zoneout_c", options.zoneout_c, units)):
         if isinstance(keep, Tensor):
             shape = (ragged.num_values, directions * size)
-            if keep.dtype != torch.bool or keep.shape != shape or keep.device != x.device:
+            if keep.dtype != torch.bool or keep.shape != shape or keep.device != like.device:
                 raise ValueError(
-                    f"expected {name} of shape {shape} and type bool on {x.device}, or a probability; "
+                    f"expected {name} of shape {shape} and type bool on {like.device}, or a probability; "
                     f"found {tuple(keep.shape)} of {keep.dtype} on {keep.device}"
                 )
         elif keep is not None and not 0 <= keep <= 1:
             raise ValueError(f"expected the probability {name} from 0 to 1; found {keep}")
     if not options.eps >= 0:
         raise ValueError(f"expected eps of layer normalisation to be at least 0; found {options.eps}")
-
-
-def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], x: Tensor) -> None:
-    if tensor.shape != shape:
-        raise ValueError(f"expected {name} of shape {tuple(shape)}; found {tuple(tensor.shape)}")
-    if tensor.device != x.device or (tensor.dtype != x.dtype and not _mixes(x)):
-        raise ValueError(f"expected {name} of {x.dtype} on {x.device}, as x; found {tensor.dtype} on {tensor.device}")
-
-
-def _mixes(x: Tensor) -> bool:
-    """Whether types may differ: under autocast they do on purpose, and the backend casts."""
-    return x.device.type in ("cpu", "cuda") and torch.is_autocast_enabled(x.device.type)
 
 
 def extras_in_use(weights: Sequence[Weights], options: Options, return_gates: bool) -> list[str]:

@@ -19,7 +19,7 @@ from tidegate.kernels.products import rows_times, sum_over_rows
 from tidegate.kernels.ragged import Ragged
 from tidegate.kernels.reference import GATES, TRACED, Options, Weights
 
-__all__ = ["native_info", "project_inputs", "recurrence", "refusal", "stack_directions", "zoneout_parts"]
+__all__ = ["join_directions", "native_info", "project_inputs", "recurrence", "refusal", "zoneout_parts"]
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 _CACHED_ROWS = 256
@@ -83,25 +83,24 @@ def _recurrence(
         h_0 = h_0.float()
         c_0 = None if c_0 is None else c_0.float()
         mask = None if mask is None else mask.float()
-    parameters = [tensor for direction in weights for tensor in direction]
-    tensors = [x, h_0, *(t for t in (c_0, *parameters) if t is not None)]
-    training = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     zone_h, rate_h = zoneout_parts(options.zoneout_h)
     zone_c, rate_c = zoneout_parts(options.zoneout_c)
-    run = _choose_function(training)
-    output, h_n, c_n, saved, *_ = run(
-        *(cell, training or return_gates, rate_h, rate_c, options.eps),
-        *(x, h_0, c_0, ragged.batch_sizes, mask, zone_h, zone_c, *parameters),
-    )
+    given = (x, h_0, c_0, ragged.batch_sizes, mask, zone_h, zone_c)
+    tensors = (x, h_0, c_0, *(tensor for direction in weights for tensor in direction))
+    if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
+        run = _choose_function()
+        output, h_n, c_n, saved, *_ = run(cell, True, rate_h, rate_c, options.eps, *given, *tensors[3:])
+    else:
+        output, h_n, c_n, saved, *_ = _run(cell, return_gates, (rate_h, rate_c, options.eps), *given, weights)
     gates = None
     if return_gates:
         # A plain RNN saves nothing where its new state is its output.
-        is_output = cell.startswith("rnn") and saved.shape[0] != output.shape[0]
+        is_output = GATES[cell] == 1 and (saved is None or saved.dim() == 1)
         activated = (output.unflatten(1, (len(weights), -1)) if is_output else saved).detach()
         units = activated.shape[-1] // cpu_ops.saved_width(cell)
         gates = activated[..., : TRACED[cell] * units].unflatten(-1, (TRACED[cell], units))
     if low:
-        h_n, c_n = h_n.to(torch.bfloat16), c_n.to(torch.bfloat16)
+        h_n, c_n = h_n.to(torch.bfloat16), None if c_n is None else c_n.to(torch.bfloat16)
     return output, h_n, None if c_0 is None else c_n, gates
 
 
@@ -122,10 +121,13 @@ def _directions(parameters: Sequence[Tensor | None]) -> list[Weights]:
     return [Weights(*parameters[start : start + size]) for start in range(0, len(parameters), size)]  # pyright: ignore
 
 
-def stack_directions(weights: Sequence[Weights], name: str) -> Tensor | None:
-    """One parameter of all directions, ``[D, ...]``."""
-    tensors = [getattr(w, name) for w in weights]
-    return None if tensors[0] is None else _stack(tensors, 0)
+def join_directions(weights: Sequence[Weights]) -> list[Any]:
+    """Each parameter of all directions as the ops take it: the first four, which the kernels read where they are, as
+    tuples, empty where there is none; the others stacked, ``[D, ...]``, or None.
+    """
+    joined = list(zip(*weights, strict=True))
+    where_they_are = [() if of[0] is None else of for of in joined[:4]]
+    return where_they_are + [None if of[0] is None else _stack(of, 0) for of in joined[4:]]
 
 
 def _stack(tensors: Sequence[Tensor], dim: int) -> Tensor:
@@ -133,22 +135,52 @@ def _stack(tensors: Sequence[Tensor], dim: int) -> Tensor:
     return tensors[0].unsqueeze(dim) if len(tensors) == 1 else torch.stack(tuple(tensors), dim)
 
 
-def project_inputs(x: Tensor, weights: Sequence[Weights], eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """``W_ih x [N, D, G*H]``, normalised where there is a gain; and for the layer norm's backward pass the products
-    before it, ``[D, N, G*H]``, with mean and 1 / standard deviation, ``[2, D, N, 1]``; empty without it.
+def project_inputs(
+    ops: Any, x: Tensor, weights: Sequence[Weights], eps: float
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """``W_ih x [N, D, G*H]`` by `ops`, normalised where there is a gain; and for the layer norm's backward pass the
+    products before it, ``[D, N, G*H]``, with mean and 1 / standard deviation, ``[2, D, N, 1]``; None without it.
     """
     if weights[0].norm_ih is None:
-        gates = ops_for(x).project(x, [w.weight_ih for w in weights])
-        return gates.unflatten(1, (len(weights), -1)), x.new_empty(0), x.new_empty(0)
+        gates = ops.project(x, [w.weight_ih for w in weights])
+        return gates.view(x.shape[0], len(weights), weights[0].weight_ih.shape[0]), None, None
     gates, products, statistics = [], [], []
     for w in weights:
-        product = ops_for(x).project(x, [w.weight_ih])
+        product = ops.project(x, [w.weight_ih])
         gain: Any = w.norm_ih
         made, mean, deviation = torch.native_layer_norm(product, product.shape[-1:], gain.to(x.dtype), None, eps)
         gates.append(made)
         products.append(product)
         statistics.append(torch.stack([mean, deviation]))
     return _stack(gates, 1), _stack(products, 0), _stack(statistics, 1)
+
+
+def _run(
+    cell: str,
+    keeps: bool,
+    numbers: tuple[float, float, float],
+    x: Tensor,
+    h_0: Tensor,
+    c_0: Tensor | None,
+    batch_sizes: Tensor,
+    mask: Tensor | None,
+    zone_h: Tensor | None,
+    zone_c: Tensor | None,
+    weights: Sequence[Weights],
+) -> tuple[Any, ...]:
+    """``output, h_n, c_n`` and what a backward pass needs where it is to be kept: what is absent is None, or empty where
+    a transform wants tensors.
+    """
+    ops = ops_for(x)
+    gates, *of_norm = project_inputs(ops, x, weights, numbers[2])
+    _, weight_hh, bias_ih, bias_hh, weight_hr, peephole, _, norm_hh, norm_c = join_directions(weights)
+    made = ops.recurrent_forward(
+        *(cell, gates, weight_hh, None, weight_hr, None, bias_ih, bias_hh, peephole, norm_hh, norm_c),
+        *(h_0, c_0, mask, zone_h, zone_c, numbers, batch_sizes, keeps),
+    )
+    if ops is not cpu_ops:
+        of_norm = [x.new_empty(0) if tensor is None else tensor for tensor in of_norm]
+    return *made, *of_norm
 
 
 class _Recurrence(torch.autograd.Function):
@@ -172,21 +204,16 @@ class _Recurrence(torch.autograd.Function):
         zone_c: Tensor | None,
         *parameters: Tensor | None,
     ) -> tuple[Tensor, ...]:
-        weights = _directions(parameters)
-        gates, products, statistics = project_inputs(x, weights, eps)
-        made = ops_for(x).recurrent_forward(
-            *(cell, gates, [w.weight_hh for w in weights], None, stack_directions(weights, "weight_hr"), None),
-            *(stack_directions(weights, name) for name in ("bias_ih", "bias_hh", "peephole", "norm_hh", "norm_c")),
-            *(h_0, c_0, mask, zone_h, zone_c, [rate_h, rate_c, eps], batch_sizes, training),
-        )
-        return *made, products, statistics
+        given = (x, h_0, c_0, batch_sizes, mask, zone_h, zone_c)
+        return _run(cell, training, (rate_h, rate_c, eps), *given, _directions(parameters))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
         cell, _, rate_h, rate_c, eps, x, h_0, c_0, *rest = inputs
         ctx.cell, ctx.numbers = cell, (rate_h, rate_c, eps)
         hidden, _, c_n, *saved = output
-        ctx.mark_non_differentiable(*saved, *([c_n] if c_0 is None else []))
+        unused = [*saved, c_n] if c_0 is None else saved
+        ctx.mark_non_differentiable(*(tensor for tensor in unused if tensor is not None))
         # Gradients of what was saved are never used, and zeros for them would be the largest of the backward pass.
         ctx.set_materialize_grads(False)
         ctx.wants_x = x.requires_grad
@@ -227,9 +254,7 @@ class _EagerRecurrence(torch.autograd.Function):
     backward = _Recurrence.backward
 
 
-def _choose_function(training: bool) -> Callable[..., tuple[Tensor, ...]]:
-    if not training:
-        return _Recurrence.forward
+def _choose_function() -> Callable[..., tuple[Tensor, ...]]:
     transformed = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
     return _Recurrence.apply if transformed else _EagerRecurrence.apply  # pyright: ignore
 
@@ -253,29 +278,29 @@ class _RecurrenceBackward(torch.autograd.Function):
         h_0: Tensor,
         c_0: Tensor | None,
         output: Tensor,
-        saved: Tensor,
-        normalized: Tensor,
-        deviation: Tensor,
-        products: Tensor,
-        statistics: Tensor,
+        saved: Any,
+        normalized: Any,
+        deviation: Tensor | None,
+        products: Any,
+        statistics: Any,
         batch_sizes: Tensor,
         mask: Tensor | None,
         zone_h: Tensor | None,
         zone_c: Tensor | None,
         *parameters: Tensor | None,
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[Tensor | None, ...]:
         weights = _directions(parameters)
         ops = ops_for(grad_output)
+        _, weight_hh, _, _, weight_hr, peephole, _, norm_hh, norm_c = join_directions(weights)
         grad_gates, previous, grad_product, grad_projected, exposed, grad_h_0, grad_c_0, of_peephole, of_norm_c = (
             ops.recurrent_backward(
                 *(cell, grad_output, grad_h_n, grad_c_n, saved, normalized, deviation, output),
-                [w.weight_hh for w in weights],
-                *(stack_directions(weights, name) for name in ("weight_hr", "peephole", "norm_hh", "norm_c")),
-                *(h_0, c_0, mask, zone_h, zone_c, [rate_h, rate_c, eps], batch_sizes),
+                *(weight_hh, weight_hr, peephole, norm_hh, norm_c),
+                *(h_0, c_0, mask, zone_h, zone_c, (rate_h, rate_c, eps), batch_sizes),
             )
         )
-        grad_x = x.new_empty(0)
-        grads: list[Tensor] = []
+        grad_x: Any = None
+        grads: list[Tensor | None] = []
         for d, w in enumerate(weights):
             gradients = _Gradients(cell, grad_gates[:, d], w.weight_hh.shape[0])
             of_input, of_norm_ih = gradients.of_input, None
@@ -293,7 +318,7 @@ class _RecurrenceBackward(torch.autograd.Function):
             of_state = None if w.norm_hh is None else grad_product[:, d]
             made = {
                 "weight_ih": _of_weight(of_input, x),
-                "weight_hh": gradients.of_weight_hh(of_state, previous[:, d], saved[:, d, : h_0.shape[-1]]),
+                "weight_hh": gradients.of_weight_hh(of_state, previous[:, d], saved, d),
             }
             if w.bias_ih is not None:
                 made["bias_ih"], made["bias_hh"] = gradients.of_biases(w.bias_ih.dtype)
@@ -306,8 +331,9 @@ class _RecurrenceBackward(torch.autograd.Function):
             if of_norm_ih is not None and w.norm_hh is not None:
                 made["norm_ih"] = of_norm_ih
                 made["norm_hh"] = gradients.of_norm_hh(normalized[:, d], w.norm_hh.dtype)
-            grads += [made.get(name, x.new_empty(0)) for name in Weights._fields]
-        return grad_x, grad_h_0, grad_c_0 if c_0 is not None else x.new_empty(0), *grads
+            grads += [made.get(name) for name in Weights._fields]
+        found = (grad_x, grad_h_0, None if c_0 is None else grad_c_0, *grads)
+        return found if ops is cpu_ops else tuple(x.new_empty(0) if grad is None else grad for grad in found)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
@@ -406,14 +432,15 @@ class _Gradients:
             ]
         )
 
-    def of_weight_hh(self, of_state: Tensor | None, previous: Tensor, reset: Tensor) -> Tensor:
+    def of_weight_hh(self, of_state: Tensor | None, previous: Tensor, saved: Any, direction: int) -> Tensor:
         """``[G*H, P]``; `of_state` is the gradient before the layer norm, where there is one.
 
-        `reset` is the reset gate, which multiplies the states of W_hn where it stands before the product.
+        Of what was saved is read the reset gate, which multiplies the states of W_hn where it stands before the product.
         """
         units = self._units
         if self._cell == "gru_reset_before":
             of_state = self._grads if of_state is None else of_state
+            reset = saved[:, direction, :units]
             return torch.cat(
                 [_of_weight(of_state[:, : 2 * units], previous), _of_weight(of_state[:, 2 * units :], reset * previous)]
             )

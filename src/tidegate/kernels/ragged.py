@@ -108,8 +108,7 @@ def ragged_full(num_rows: int, num_steps: int, device: torch.device | str | None
     # nor fake tensors; and as ordinary tensors, which inference mode's are not.
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
         return _make_full(num_rows, num_steps, device)
-    with torch.inference_mode(False):
-        return _kept_full(num_rows, num_steps, torch.device(device or "cpu"))
+    return _kept_full(num_rows, num_steps, device or "cpu")
 
 
 def _make_full(num_rows: int, num_steps: int, device: torch.device | str | None) -> Ragged:
@@ -122,7 +121,10 @@ def _make_full(num_rows: int, num_steps: int, device: torch.device | str | None)
     )
 
 
-_kept_full = functools.lru_cache(maxsize=8)(_make_full)
+@functools.lru_cache(maxsize=8)
+def _kept_full(num_rows: int, num_steps: int, device: torch.device | str) -> Ragged:
+    with torch.inference_mode(False):
+        return _make_full(num_rows, num_steps, device)
 
 
 def _layout(lengths: Tensor, num_steps: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -53,7 +53,7 @@ class Form:
 
     def leave(self, values: Tensor) -> Tensor | PackedSequence:
         """Values ``[N, ...]`` in the form of the input; zeros where there is no step."""
-        steps = values.unflatten(0, self._shape)
+        steps = values.view(*self._shape, *values.shape[1:])
         return steps.transpose(0, 1) if self._batch_first else steps
 
     def leave_output(self, walk: Walk) -> Tensor | PackedSequence:
