@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tidegate.kernels import cpu, cuda, reference
 from tidegate.kernels.checks import check_recurrence, extras_in_use
+from tidegate.kernels.cpu_inference import plain_recurrence
 from tidegate.kernels.ragged import Ragged
 from tidegate.kernels.reference import CELLS, PLAIN, Options, Weights
 
@@ -201,6 +202,10 @@ def recurrence(
     Raises:
         ValueError: Shapes, types or devices do not fit together, or the named backend cannot serve them.
     """
+    if options is PLAIN and backend is None and not return_gates:
+        found = plain_recurrence(cell, x, weights, h_0, c_0, ragged)
+        if found is not None:
+            return found
     check_recurrence(cell, x, weights, h_0, c_0, ragged, options)
     device, dtype = x.device.type, _computed_type(x)
     # The native kernels have every option, and nobody asks for them.

@@ -37,14 +37,11 @@ def check_recurrence(
     of_state = units if weights[0].weight_hr is None else weights[0].weight_hr.shape[0]
     if of_state > units:
         raise ValueError(f"expected weight_hr of no more rows than the {units} units; found {of_state}")
-    like = _Like(x)
-    like.check("h_0", h_0, (directions, rows, of_state))
     if (cell == "lstm") != (c_0 is not None):
         raise ValueError(f"expected c_0 for the lstm alone; found {'one' if c_0 is not None else 'none'} for {cell}")
-    if c_0 is not None:
-        like.check("c_0", c_0, (directions, rows, units))
-    for parameters in weights:
-        _check_weights(cell, parameters, units, of_state, x.shape[1], like)
+    _check_tensors(x, (("h_0", h_0, (directions, rows, of_state)), ("c_0", c_0, (directions, rows, units))))
+    for w in weights:
+        _check_weights(cell, w, units, of_state, x)
     if directions == 2:
         lacking = [
             name
@@ -54,23 +51,19 @@ def check_recurrence(
         if lacking:
             raise ValueError(f"expected {' and '.join(lacking)} in both directions or in neither")
     if options is not PLAIN:
-        _check_options(cell, options, directions, units, of_state, ragged, like)
+        _check_options(cell, options, directions, units, of_state, ragged, x)
 
 
-class _Like:
-    """What holds of every tensor of a call, asked once: it is as x, on its device and of its type."""
-
-    def __init__(self, x: Tensor) -> None:
-        self.dtype, self.device = x.dtype, x.device
-        self.mixes = _mixes(x)
-
-    def check(self, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+def _check_tensors(x: Tensor, tensors: Sequence[tuple[str, Tensor | None, tuple[int, ...]]]) -> None:
+    """Whether each has its shape, and is of the type and on the device of x."""
+    dtype, device = x.dtype, x.device
+    for name, tensor, shape in tensors:
+        if tensor is None or (tensor.shape == shape and tensor.dtype is dtype and tensor.device == device):
+            continue
         if tensor.shape != shape:
             raise ValueError(f"expected {name} of shape {tuple(shape)}; found {tuple(tensor.shape)}")
-        if tensor.device != self.device or (tensor.dtype != self.dtype and not self.mixes):
-            raise ValueError(
-                f"expected {name} of {self.dtype} on {self.device}, as x; found {tensor.dtype} on {tensor.device}"
-            )
+        if tensor.device != device or not _mixes(x):
+            raise ValueError(f"expected {name} of {dtype} on {device}, as x; found {tensor.dtype} on {tensor.device}")
 
 
 def _mixes(x: Tensor) -> bool:
@@ -84,23 +77,16 @@ def _mixes(x: Tensor) -> bool:
     )
 
 
-def _check_weights(cell: str, w: Weights, units: int, of_state: int, features: int, like: _Like) -> None:
+def _check_weights(cell: str, w: Weights, units: int, of_state: int, x: Tensor) -> None:
     if (w.bias_ih is None) != (w.bias_hh is None):
         raise ValueError("bias_ih and bias_hh are given together or not at all")
-    is_plain = w.weight_hr is w.peephole is w.norm_ih is w.norm_hh is w.norm_c is None
-    if not is_plain:
+    if not w.is_plain:
         _check_what_is_given(cell, w)
-    entries = (GATES[cell] * units,)
-    like.check("weight_ih", w.weight_ih, (*entries, features))
-    like.check("weight_hh", w.weight_hh, (*entries, of_state))
-    if w.bias_ih is not None and w.bias_hh is not None:
-        like.check("bias_ih", w.bias_ih, entries)
-        like.check("bias_hh", w.bias_hh, entries)
-    if not is_plain:
-        shapes = ((of_state, units), (3, units), entries, entries, (2, units))
-        for name, tensor, shape in zip(Weights._fields[4:], w[4:], shapes, strict=True):
-            if tensor is not None:
-                like.check(name, tensor, shape)
+    entries = GATES[cell] * units
+    shapes = ((entries, x.shape[1]), (entries, of_state), (entries,), (entries,))
+    if not w.is_plain:
+        shapes += ((of_state, units), (3, units), (entries,), (entries,), (2, units))
+    _check_tensors(x, tuple(zip(Weights._fields, w, shapes, strict=False)))
 
 
 def _check_what_is_given(cell: str, w: Weights) -> None:
@@ -116,18 +102,17 @@ def _check_what_is_given(cell: str, w: Weights) -> None:
 
 
 def _check_options(
-    cell: str, options: Options, directions: int, units: int, of_state: int, ragged: Ragged, like: _Like
+    cell: str, options: Options, directions: int, units: int, of_state: int, ragged: Ragged, x: Tensor
 ) -> None:
-    if options.recurrent_dropout is not None:
-        like.check("recurrent_dropout", options.recurrent_dropout, (directions, ragged.num_rows, of_state))
+    _check_tensors(x, (("recurrent_dropout", options.recurrent_dropout, (directions, ragged.num_rows, of_state)),))
     if options.zoneout_c is not None and cell != "lstm":
         raise ValueError(f"zoneout_c is for the lstm alone, which has a cell state; found one for {cell}")
     for name, keep, size in (("zoneout_h", options.zoneout_h, of_state), ("zoneout_c", options.zoneout_c, units)):
         if isinstance(keep, Tensor):
             shape = (ragged.num_values, directions * size)
-            if keep.dtype != torch.bool or keep.shape != shape or keep.device != like.device:
+            if keep.dtype != torch.bool or keep.shape != shape or keep.device != x.device:
                 raise ValueError(
-                    f"expected {name} of shape {shape} and type bool on {like.device}, or a probability; "
+                    f"expected {name} of shape {shape} and type bool on {x.device}, or a probability; "
                     f"found {tuple(keep.shape)} of {keep.dtype} on {keep.device}"
                 )
         elif keep is not None and not 0 <= keep <= 1:

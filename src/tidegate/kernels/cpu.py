@@ -14,15 +14,15 @@ from torch import Tensor
 
 from tidegate import native
 from tidegate.kernels import cpu_ops, reference
+from tidegate.kernels.cpu_gradients import Gradients, of_weight, sum_of_products
 from tidegate.kernels.cpu_library import ops_for
-from tidegate.kernels.products import rows_times, sum_over_rows
+from tidegate.kernels.products import rows_times
 from tidegate.kernels.ragged import Ragged
 from tidegate.kernels.reference import GATES, TRACED, Options, Weights
 
 __all__ = ["join_directions", "native_info", "project_inputs", "recurrence", "refusal", "zoneout_parts"]
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
-_CACHED_ROWS = 256
 
 
 def refusal(cell: str, device: str, dtype: torch.dtype) -> str | None:
@@ -86,10 +86,10 @@ def _recurrence(
     zone_h, rate_h = zoneout_parts(options.zoneout_h)
     zone_c, rate_c = zoneout_parts(options.zoneout_c)
     given = (x, h_0, c_0, ragged.batch_sizes, mask, zone_h, zone_c)
-    tensors = (x, h_0, c_0, *(tensor for direction in weights for tensor in direction))
-    if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
+    parameters = [tensor for direction in weights for tensor in direction] if torch.is_grad_enabled() else None
+    if parameters is not None and any(t is not None and t.requires_grad for t in (x, h_0, c_0, *parameters)):
         run = _choose_function()
-        output, h_n, c_n, saved, *_ = run(cell, True, rate_h, rate_c, options.eps, *given, *tensors[3:])
+        output, h_n, c_n, saved, *_ = run(cell, True, rate_h, rate_c, options.eps, *given, *parameters)
     else:
         output, h_n, c_n, saved, *_ = _run(cell, return_gates, (rate_h, rate_c, options.eps), *given, weights)
     gates = None
@@ -168,8 +168,9 @@ def _run(
     zone_c: Tensor | None,
     weights: Sequence[Weights],
 ) -> tuple[Any, ...]:
-    """``output, h_n, c_n`` and what a backward pass needs where it is to be kept: what is absent is None, or empty where
-    a transform wants tensors.
+    """``output, h_n, c_n`` and what a backward pass needs, where it is to be kept.
+
+    What is absent is None, or empty where a transform wants tensors.
     """
     ops = ops_for(x)
     gates, *of_norm = project_inputs(ops, x, weights, numbers[2])
@@ -302,7 +303,7 @@ class _RecurrenceBackward(torch.autograd.Function):
         grad_x: Any = None
         grads: list[Tensor | None] = []
         for d, w in enumerate(weights):
-            gradients = _Gradients(cell, grad_gates[:, d], w.weight_hh.shape[0])
+            gradients = Gradients(cell, grad_gates[:, d], w.weight_hh.shape[0])
             of_input, of_norm_ih = gradients.of_input, None
             if w.norm_ih is not None:
                 mean, inverse_deviation = statistics[:, d]
@@ -311,19 +312,19 @@ class _RecurrenceBackward(torch.autograd.Function):
                     after.contiguous(), products[d], shape, mean, inverse_deviation, gain, None, [True, False, False]
                 )
                 # Not PyTorch's gradient of the gain, whose sums depend on the number of threads.
-                of_norm_ih = _sum_of_products(w.norm_ih.dtype, after, products[d], mean, inverse_deviation)
+                of_norm_ih = sum_of_products(w.norm_ih.dtype, after, products[d], mean, inverse_deviation)
             if wants_x:
                 share = ops.project(of_input, [w.weight_ih.t()]) if d == 0 else None
                 grad_x = rows_times(of_input, w.weight_ih, added=grad_x) if share is None else share
             of_state = None if w.norm_hh is None else grad_product[:, d]
             made = {
-                "weight_ih": _of_weight(of_input, x),
+                "weight_ih": of_weight(of_input, x),
                 "weight_hh": gradients.of_weight_hh(of_state, previous[:, d], saved, d),
             }
             if w.bias_ih is not None:
                 made["bias_ih"], made["bias_hh"] = gradients.of_biases(w.bias_ih.dtype)
             if w.weight_hr is not None:
-                made["weight_hr"] = _of_weight(grad_projected[:, d], exposed[:, d])
+                made["weight_hr"] = of_weight(grad_projected[:, d], exposed[:, d])
             if w.peephole is not None:
                 made["peephole"] = of_peephole[d].sum(0)
             if w.norm_c is not None:
@@ -379,81 +380,3 @@ class _RecurrenceBackward(torch.autograd.Function):
 
 def _leaf(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.detach().requires_grad_()
-
-
-def _sum_of_products(
-    dtype: torch.dtype, a: Tensor, b: Tensor, mean: Tensor | None = None, inverse_deviation: Tensor | None = None
-) -> Tensor:
-    """``(a * b).sum(0)``, or with `b` normalised by row: some rows at a time, so that products stay in the cache."""
-
-    def part(rows: slice) -> Tensor:
-        factor = b[rows]
-        if mean is not None and inverse_deviation is not None:
-            factor = (factor.to(mean.dtype) - mean[rows]) * inverse_deviation[rows]
-        return (factor * a[rows]).sum(0, dtype=dtype)
-
-    # A compiled program makes no product in memory, and may not know how many rows there are.
-    if torch.compiler.is_compiling():
-        return part(slice(None))
-    total = a.new_zeros(a.shape[1], dtype=dtype)
-    for first in range(0, a.shape[0], _CACHED_ROWS):
-        total = total + part(slice(first, first + _CACHED_ROWS))
-    return total
-
-
-def _of_weight(grads: Tensor, inputs: Tensor) -> Tensor:
-    """The gradient ``grads.T @ inputs`` of a weight, by the product whose order takes a tenth to a fifth less time."""
-    return sum_over_rows(inputs, grads).t()
-
-
-class _Gradients:
-    """The gradients of the gates of one direction, ``[N, S*H]``, as inputs, recurrent product and biases see them.
-
-    The GRU with the reset gate after the product has four: n (recurrent), r, z, n (input), so that both views are
-    stretches of it; all others have the gates as they are.
-    """
-
-    def __init__(self, cell: str, grads: Tensor, width: int) -> None:
-        self._cell = cell
-        self._grads = grads
-        self._units = width // GATES[cell]
-        self._width = width
-        self.of_input = grads[:, grads.shape[1] - width :]
-
-    def of_norm_hh(self, normal: Tensor, dtype: torch.dtype) -> Tensor:
-        """The gradient of the gain of what reached the gates from the recurrent product, gates in their order."""
-        if self._cell != "gru":
-            return _sum_of_products(dtype, self._grads, normal)
-        units, kept = self._units, 2 * self._units
-        return torch.cat(
-            [
-                _sum_of_products(dtype, self._grads[:, units : self._width], normal[:, :kept]),
-                _sum_of_products(dtype, self._grads[:, :units], normal[:, kept:]),
-            ]
-        )
-
-    def of_weight_hh(self, of_state: Tensor | None, previous: Tensor, saved: Any, direction: int) -> Tensor:
-        """``[G*H, P]``; `of_state` is the gradient before the layer norm, where there is one.
-
-        Of what was saved is read the reset gate, which multiplies the states of W_hn where it stands before the product.
-        """
-        units = self._units
-        if self._cell == "gru_reset_before":
-            of_state = self._grads if of_state is None else of_state
-            reset = saved[:, direction, :units]
-            return torch.cat(
-                [_of_weight(of_state[:, : 2 * units], previous), _of_weight(of_state[:, 2 * units :], reset * previous)]
-            )
-        if self._cell == "gru" and of_state is None:
-            return _of_weight(self._grads[:, : self._width], previous).roll(-units, 0)
-        return _of_weight(self._grads if of_state is None else of_state, previous)
-
-    def of_biases(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        if dtype == self._grads.dtype:
-            sums = self._grads.t() @ self._grads.new_ones(self._grads.shape[0])
-        else:
-            sums = self._grads.sum(0, dtype=dtype)
-        if self._cell != "gru":
-            return sums, sums.clone()
-        units = self._units
-        return sums[units:], torch.cat([sums[units : self._width], sums[:units]])

@@ -17,6 +17,7 @@ __all__ = [
     "check_forward",
     "forward_made",
     "new_empty",
+    "new_pooled",
     "project",
     "recurrent_backward",
     "recurrent_forward",
@@ -27,10 +28,16 @@ _TYPES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "b
 _POOLED_BYTES = 1 << 20
 
 
-def _empty(like: Tensor, *shape: int) -> Tensor:
+def new_pooled(like: Tensor, *shape: int) -> Tensor:
     """An uninitialised tensor; a large one on the extension's pool of memory, which need not be faulted in again."""
+    made = _large(like, *shape)
+    return like.new_empty(shape) if made is None else made
+
+
+def _large(like: Tensor, *shape: int) -> Tensor | None:
+    """A large uninitialised tensor on the pool; None for a small one."""
     if math.prod(shape) * like.element_size() < _POOLED_BYTES or like.dtype not in _TYPES:
-        return like.new_empty(shape)
+        return None
     return native.extension().pooled(shape, _TYPES[like.dtype])
 
 
@@ -65,45 +72,36 @@ def _check(dtype: torch.dtype, tensors: Mapping[str, tuple[Tensor | None, Sequen
             )
 
 
-class _Arguments:
-    """Contiguous tensors kept alive, their addresses handed out; 0 for what is absent or empty."""
-
-    def __init__(self) -> None:
-        self._kept: list[list[Tensor | None]] = []
-
-    def addresses(self, tensors: Sequence[Tensor | None]) -> list[int]:
-        kept = [None if tensor is None else tensor.contiguous() for tensor in tensors]
-        self._kept.append(kept)
-        return [0 if tensor is None else tensor.data_ptr() for tensor in kept]
-
-    def layout(self, cell: str, dtype: str, batch_sizes: Tensor, values: int, h_0: Tensor, units: int) -> tuple:
-        """The fields of struct Layout."""
-        directions, rows, states = h_0.shape
-        if batch_sizes.dtype != torch.int64 or batch_sizes.dim() != 1 or not batch_sizes.is_cpu:
-            raise TypeError(
-                f"expected batch_sizes of int64 and one dimension on the CPU; found {batch_sizes.dtype} and "
-                f"{batch_sizes.dim()} on {batch_sizes.device}"
-            )
-        return (
-            *(cell, dtype, *self.addresses([batch_sizes]), batch_sizes.shape[0], values),
-            *(directions, rows, units, states, torch.get_num_threads()),
+def _call(
+    function: Callable[[tuple, tuple, tuple], None],
+    cell: str,
+    dtype: str,
+    h_0: Tensor,
+    units: int,
+    batch_sizes: Tensor,
+    values: int,
+    parameters: Sequence[Tensor | None],
+    numbers: Sequence[float],
+    arrays: Sequence[Tensor | None],
+) -> None:
+    """Calls the extension with the fields of the structs Layout, Parameters and Forward or Backward, tensors as the
+    addresses of contiguous ones, 0 for what is absent.
+    """
+    if batch_sizes.dtype != torch.int64 or batch_sizes.dim() != 1 or not batch_sizes.is_cpu:
+        raise TypeError(
+            "expected batch_sizes of int64 and one dimension on the CPU; "
+            f"found {batch_sizes.dtype}, {batch_sizes.dim()} dimensions and {batch_sizes.device}"
         )
-
-    def parameters(
-        self,
-        weight_hh: Sequence[Tensor],
-        bias_ih: Sequence[Tensor],
-        bias_hh: Sequence[Tensor],
-        tensors: Sequence[Tensor | None],
-        numbers: Sequence[float],
-    ) -> tuple:
-        """The fields of struct Parameters; of `tensors` the first three stand between weights and biases."""
-        return (
-            *self.addresses(
-                (*_both(weight_hh), *tensors[:3], *_both(bias_ih), *_both(bias_hh), *tensors[3:])
-            ),
-            *numbers,
-        )
+    # These are kept alive until the call is done.
+    tensors = [None if t is None else t.contiguous() for t in (batch_sizes, *parameters, *arrays)]
+    sizes, *addresses = [0 if t is None else t.data_ptr() for t in tensors]
+    directions, rows, states = h_0.shape
+    of_parameters = len(parameters)
+    function(
+        (cell, dtype, sizes, batch_sizes.shape[0], values, directions, rows, units, states, torch.get_num_threads()),
+        (*addresses[:of_parameters], *numbers),
+        tuple(addresses[of_parameters:]),
+    )
 
 
 def _check_parameters(
@@ -214,15 +212,16 @@ def recurrent_forward(
     The arguments are checked already, by :func:`check_forward` or :func:`tidegate.kernels.checks.check_recurrence`:
     once more would take as long as a small kernel.
     """
-    made = forward_made(_empty, cell, gates, h_0, c_0, norm_hh, zoneout_h, numbers, training)
+    made = forward_made(new_pooled, cell, gates, h_0, c_0, norm_hh, zoneout_h, numbers, training)
     dtype = "int8" if scale_hh is not None else _TYPES[gates.dtype]
-    a = _Arguments()
-    small = (scale_hh, weight_hr, scale_hr, peephole, norm_hh, norm_c, dropout_mask, zoneout_h, zoneout_c)
-    native.extension().forward(
-        a.layout(cell, dtype, batch_sizes, gates.shape[0], h_0, gates.shape[2] // GATES[cell]),
-        a.parameters(weight_hh, bias_ih, bias_hh, small, numbers),
-        tuple(a.addresses((gates, h_0, c_0, *made))),
+    parameters = (
+        *(*_both(weight_hh), scale_hh, weight_hr, scale_hr, *_both(bias_ih), *_both(bias_hh)),
+        *(peephole, norm_hh, norm_c, dropout_mask, zoneout_h, zoneout_c),
     )
+    values, _, width = gates.shape
+    forward = native.extension().forward
+    arrays = (gates, h_0, c_0, *made)
+    _call(forward, cell, dtype, h_0, width // GATES[cell], batch_sizes, values, parameters, numbers, arrays)
     return made
 
 
@@ -315,22 +314,18 @@ def recurrent_backward(
         },
         masks={"zoneout_h": (zoneout_h, states), "zoneout_c": (zoneout_c, units)},
     )
-    made = backward_made(_empty, cell, output, weight_hh, weight_hr, peephole, norm_hh, norm_c, h_0, c_0)
+    made = backward_made(new_pooled, cell, output, weight_hh, weight_hr, peephole, norm_hh, norm_c, h_0, c_0)
     grad_gates, previous, grad_product, grad_projected, before_projection, *of_rows = made
-    a = _Arguments()
-    small = (None, weight_hr, None, peephole, norm_hh, norm_c, dropout_mask, zoneout_h, zoneout_c)
-    native.extension().backward(
-        a.layout(cell, _TYPES[stored], batch_sizes, values, h_0, units),
-        a.parameters(weight_hh, (), (), small, numbers),
-        tuple(
-            a.addresses(
-                (
-                    *(grad_output, grad_h_n, grad_c_n, saved, normalized, deviation, output, h_0, c_0),
-                    *(grad_gates, grad_product, grad_projected, previous, before_projection, *of_rows),
-                )
-            )
-        ),
+    parameters = (
+        *(*_both(weight_hh), None, weight_hr, None, *_both(()), *_both(())),
+        *(peephole, norm_hh, norm_c, dropout_mask, zoneout_h, zoneout_c),
     )
+    arrays = (
+        *(grad_output, grad_h_n, grad_c_n, saved, normalized, deviation, output, h_0, c_0),
+        *(grad_gates, grad_product, grad_projected, previous, before_projection, *of_rows),
+    )
+    backward = native.extension().backward
+    _call(backward, cell, _TYPES[stored], h_0, units, batch_sizes, values, parameters, numbers, arrays)
     return made
 
 
@@ -364,19 +359,22 @@ def backward_made(
     )
 
 
-def _both(directions: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+def _both(directions: Sequence[Tensor]) -> tuple[Tensor | None, Tensor | None]:
     """Two, None where there is no direction."""
-    return (*directions, None, None)[:2]
+    return directions[0] if directions else None, directions[1] if len(directions) == 2 else None
 
 
 def project(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
     """``x @ weight.T`` for each weight side by side, products of PyTorch's, on memory of the pool."""
+    if torch.is_grad_enabled():
+        # An exported program may call this with gradients enabled, which `out` forbids.
+        with torch.no_grad():
+            return project(x, weights)
+    if len(weights) == 1:
+        weight = weights[0]
+        return rows_times(x, weight.t(), out=_large(x, x.shape[0], weight.shape[0]))
     widths = [weight.shape[0] for weight in weights]
-    made = _empty(x, x.shape[0], sum(widths))
-    # An exported program may call this with gradients enabled, which `out` forbids.
-    with torch.no_grad():
-        if len(weights) == 1:
-            return rows_times(x, weights[0].t(), out=made)
-        for weight, part in zip(weights, made.split(widths, dim=1), strict=True):
-            rows_times(x, weight.t(), out=part)
+    made = new_pooled(x, x.shape[0], sum(widths))
+    for weight, part in zip(weights, made.split(widths, dim=1), strict=True):
+        rows_times(x, weight.t(), out=part)
     return made

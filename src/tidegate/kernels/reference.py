@@ -47,6 +47,11 @@ class Weights(NamedTuple):
     norm_hh: Tensor | None = None
     norm_c: Tensor | None = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing beside torch.nn's weights and biases without a projection."""
+        return self.weight_hr is self.peephole is self.norm_ih is self.norm_hh is self.norm_c is None
+
 
 @dataclass(frozen=True)
 class Options:

@@ -226,6 +226,8 @@ class RecurrentBase(SequenceLayer[State]):
         return Walk(values, carried, h_0, self.merge, last)
 
     def _enter_states(self, hx: Any, form: Form) -> list[tuple[Tensor, ...]] | None:
+        if hx is None:
+            return None
         self._states.check_dimensions(hx, form)
         return self._states.enter(hx, form)
 
@@ -262,6 +264,8 @@ class RecurrentBase(SequenceLayer[State]):
 
     def _options(self, values: Tensor, ragged: Ragged, layer: int) -> Options:
         """The options of one layer's call; random masks in training, expectations in evaluation."""
+        if self._zoneout_h == 0 and self._zoneout_c == 0 and (self.recurrent_dropout == 0 or not self.training):
+            return PLAIN
         units = self._sizes[layer]
         of_state = self.proj_size or units
         mask = None
@@ -270,8 +274,6 @@ class RecurrentBase(SequenceLayer[State]):
             mask = (kept >= self.recurrent_dropout).to(values.dtype) / (1 - self.recurrent_dropout)
         zoneout_h = self._zone(self._zoneout_h, values, of_state)
         zoneout_c = self._zone(self._zoneout_c, values, units)
-        if mask is None and zoneout_h is None and zoneout_c is None:
-            return PLAIN
         return Options(mask, zoneout_h, zoneout_c)
 
     def _zone(self, rate: float, values: Tensor, units: int) -> Tensor | float | None:
@@ -325,8 +327,8 @@ class RecurrentBase(SequenceLayer[State]):
         return shapes
 
     def _weights(self, layer: int) -> list[Weights]:
-        # As getattr finds them, whose search of an nn.Module takes ten times as long; parametrised or pruned weights are
-        # attributes and no longer parameters.
+        # As getattr finds them, which takes ten times as long in an nn.Module; parametrised or pruned weights are
+        # attributes and parameters no longer.
         own = self._parameters
         made = [
             Weights(*[name and (own[name] if name in own else getattr(self, name)) for name in names])  # pyright: ignore
