@@ -77,9 +77,10 @@ def replaced(given: dict, **weights) -> dict:
         ),
     ],
 )
-def test_arguments_that_do_not_fit(cell, change, message):
+@pytest.mark.parametrize("gradients", [True, False])
+def test_arguments_that_do_not_fit(cell, change, message, gradients):
     given = arguments(cell)
-    with pytest.raises(ValueError, match=message):
+    with torch.set_grad_enabled(gradients), pytest.raises(ValueError, match=message):
         FUNCTIONS[cell](**(given | change(given)))
 
 

@@ -7,6 +7,7 @@ the inputs' projection before, the gradients of inputs and weights after.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -86,7 +87,7 @@ def _recurrence(
     zone_h, rate_h = zoneout_parts(options.zoneout_h)
     zone_c, rate_c = zoneout_parts(options.zoneout_c)
     given = (x, h_0, c_0, ragged.batch_sizes, mask, zone_h, zone_c)
-    parameters = [tensor for direction in weights for tensor in direction] if torch.is_grad_enabled() else None
+    parameters = _parameters(weights) if torch.is_grad_enabled() else None
     if parameters is not None and any(t is not None and t.requires_grad for t in (x, h_0, c_0, *parameters)):
         run = _choose_function()
         output, h_n, c_n, saved, *_ = run(cell, True, rate_h, rate_c, options.eps, *given, *parameters)
@@ -96,7 +97,8 @@ def _recurrence(
     if return_gates:
         # A plain RNN saves nothing where its new state is its output.
         is_output = GATES[cell] == 1 and (saved is None or saved.dim() == 1)
-        activated = (output.unflatten(1, (len(weights), -1)) if is_output else saved).detach()
+        kept: Any = output.unflatten(1, (len(weights), -1)) if is_output else saved
+        activated = kept.detach()
         units = activated.shape[-1] // cpu_ops.saved_width(cell)
         gates = activated[..., : TRACED[cell] * units].unflatten(-1, (TRACED[cell], units))
     if low:
@@ -116,8 +118,15 @@ def zoneout_parts(zoneout: Tensor | float | None) -> tuple[Tensor | None, float]
     return (zoneout, 0.0) if isinstance(zoneout, Tensor) else (None, float(zoneout or 0.0))
 
 
-def _directions(parameters: Sequence[Tensor | None]) -> list[Weights]:
-    size = len(Weights._fields)
+def _parameters(weights: Sequence[Weights]) -> list[Tensor | None]:
+    """Those of all directions in a row: of plain weights the first four fields, which autograd then looks at alone."""
+    count = 4 if all(w.is_plain for w in weights) else len(Weights._fields)
+    return [tensor for w in weights for tensor in w[:count]]
+
+
+def _directions(parameters: Sequence[Tensor | None], h_0: Tensor) -> list[Weights]:
+    """The inverse of :func:`_parameters`."""
+    size = len(parameters) // h_0.shape[0]
     return [Weights(*parameters[start : start + size]) for start in range(0, len(parameters), size)]  # pyright: ignore
 
 
@@ -206,7 +215,7 @@ class _Recurrence(torch.autograd.Function):
         *parameters: Tensor | None,
     ) -> tuple[Tensor, ...]:
         given = (x, h_0, c_0, batch_sizes, mask, zone_h, zone_c)
-        return _run(cell, training, (rate_h, rate_c, eps), *given, _directions(parameters))
+        return _run(cell, training, (rate_h, rate_c, eps), *given, _directions(parameters, h_0))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
@@ -233,11 +242,9 @@ class _Recurrence(torch.autograd.Function):
         # Dynamo binds a Function inside a backward wrongly, and nobody differentiates a compiled backward again.
         again = torch.is_grad_enabled() and not torch.compiler.is_compiling()
         gradients = _RecurrenceBackward.apply if again else _RecurrenceBackward.forward
-        with torch.autocast("cpu", enabled=False):
-            grads = gradients(
-                *(ctx.cell, *ctx.numbers, ctx.wants_x, grad_output, grad_h_n, None if c_0 is None else grad_c_n),
-                *(x, h_0, c_0, output, *rest),
-            )  # pyright: ignore[reportGeneralTypeIssues]
+        given = (grad_output, grad_h_n, None if c_0 is None else grad_c_n, x, h_0, c_0, output, *rest)
+        with torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else nullcontext():
+            grads: Any = gradients(ctx.cell, *ctx.numbers, ctx.wants_x, *given)
         leaves = (x if ctx.wants_x else None, h_0, c_0, *parameters)
         grads = [None if leaf is None else grad for grad, leaf in zip(grads, leaves, strict=True)]
         return *[None] * 5, *grads[:3], *[None] * 4, *grads[3:]
@@ -255,7 +262,7 @@ class _EagerRecurrence(torch.autograd.Function):
     backward = _Recurrence.backward
 
 
-def _choose_function() -> Callable[..., tuple[Tensor, ...]]:
+def _choose_function() -> Callable[..., tuple[Any, ...]]:
     transformed = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
     return _Recurrence.apply if transformed else _EagerRecurrence.apply  # pyright: ignore
 
@@ -290,7 +297,7 @@ class _RecurrenceBackward(torch.autograd.Function):
         zone_c: Tensor | None,
         *parameters: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
-        weights = _directions(parameters)
+        weights = _directions(parameters, h_0)
         ops = ops_for(grad_output)
         _, weight_hh, _, _, weight_hr, peephole, _, norm_hh, norm_c = join_directions(weights)
         grad_gates, previous, grad_product, grad_projected, exposed, grad_h_0, grad_c_0, of_peephole, of_norm_c = (
@@ -332,7 +339,7 @@ class _RecurrenceBackward(torch.autograd.Function):
             if of_norm_ih is not None and w.norm_hh is not None:
                 made["norm_ih"] = of_norm_ih
                 made["norm_hh"] = gradients.of_norm_hh(normalized[:, d], w.norm_hh.dtype)
-            grads += [made.get(name) for name in Weights._fields]
+            grads += [made.get(name) for name in Weights._fields[: len(parameters) // len(weights)]]
         found = (grad_x, grad_h_0, None if c_0 is None else grad_c_0, *grads)
         return found if ops is cpu_ops else tuple(x.new_empty(0) if grad is None else grad for grad in found)
 
@@ -353,7 +360,7 @@ class _RecurrenceBackward(torch.autograd.Function):
             wide: list[Any] = [None if t is None else t.to(h_0.dtype) for t in sources]
             wide_x, wide_h_0, wide_c_0, *wide_parameters = wide
             outputs = reference.steps(
-                ctx.cell, wide_x, _directions(wide_parameters), wide_h_0, wide_c_0, batch_sizes, options
+                ctx.cell, wide_x, _directions(wide_parameters, wide_h_0), wide_h_0, wide_c_0, batch_sizes, options
             )
             taken = [
                 (out, of.to(out.dtype))

@@ -83,6 +83,7 @@ class Gradients:
         return of_weight(self._grads if of_state is None else of_state, previous)
 
     def of_biases(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Those of bias_ih and bias_hh, ``[G*H]`` each, of the type `dtype`."""
         if dtype == self._grads.dtype:
             sums = self._grads.t() @ self._grads.new_ones(self._grads.shape[0])
         else:

@@ -7,6 +7,7 @@ is wrong.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ def plain_recurrence(
     rows, units = h_0.shape[1:]
     width, state = GATES.get(cell, 0) * units, (directions, rows, units)
     matrix, square, vector = (width, features), (width, units), (width,)
-    expected = [(h_0, state)] if c_0 is None else [(h_0, state), (c_0, state)]
+    expected: list[tuple[Any, tuple[int, ...]]] = [(h_0, state)] if c_0 is None else [(h_0, state), (c_0, state)]
     read: list[Tensor | None] = []
     for w in weights:
         if not w.is_plain or (w.bias_ih is None) != (w.bias_hh is None):
