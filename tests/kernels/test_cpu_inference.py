@@ -143,7 +143,7 @@ def test_autocast_does_not_let_types_mix_that_it_leaves_alone(gradients):
     with (
         torch.set_grad_enabled(gradients),
         torch.autocast("cpu", dtype=torch.bfloat16),
-        pytest.raises(ValueError, match="expected weight_hh of torch.float64"),
+        pytest.raises(ValueError, match=r"expected weight_hh of torch\.float64"),
     ):
         kernels.recurrence(*arguments(case))
 
