@@ -16,6 +16,7 @@ from torch import Tensor
 from tidegate.kernels import cpu_ops
 from tidegate.kernels.cpu_ops import backward_made, forward_made, new_empty
 from tidegate.kernels.fakes import fake_rule
+from tidegate.kernels.watching import is_watched
 
 __all__ = ["ops_for"]
 
@@ -135,11 +136,5 @@ def ops_for(tensor: Tensor) -> Any:
 
     The dispatcher takes longer than a small kernel.
     """
-    watched = (
-        torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._len_torch_dispatch_stack() > 0
-        or type(tensor) not in (Tensor, torch.nn.Parameter)
-        or not tensor.is_cpu
-    )
+    watched = is_watched() or type(tensor) not in (Tensor, torch.nn.Parameter) or not tensor.is_cpu
     return torch.ops.tidegate if watched else cpu_ops
