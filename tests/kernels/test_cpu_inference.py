@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels.recurrence_cases import LENGTHS, Case
+from kernels.recurrence_cases import LENGTHS, Case, RecordedOps
 from tidegate import kernels
 from tidegate.kernels import CELLS, Options
 
@@ -98,6 +98,30 @@ def test_gradients_and_autocast_and_bfloat16_go_the_general_way(ways):
         kernels.recurrence(*arguments(case), return_gates=True)
         kernels.recurrence(*arguments(case), options=Options(zoneout_h=0.5))
     assert ways == [False] * 3
+
+
+def test_who_looks_on_sees_the_registered_ops(ways):
+    case = Case("gru", [3, 1, 2], 5)
+    xs = torch.randn(4, *case.x.shape, generator=torch.Generator().manual_seed(1)).double()
+
+    def call(x: Tensor) -> Tensor:
+        return kernels.recurrence("gru", x, case.weights, case.h_0, None, case.ragged)[0]
+
+    with torch.no_grad():
+        with RecordedOps() as recorded:
+            call(xs[0])
+        assert [call.func.overloadpacket for call in recorded.calls] == [
+            torch.ops.tidegate.project,
+            torch.ops.tidegate.recurrent_forward,
+        ]
+        mapped = torch.vmap(call)(xs)
+        compiled = torch.compile(call, fullgraph=True, backend="aot_eager")(xs[0])
+        assert not any(ways)
+        for x, found in zip(xs, mapped, strict=True):
+            torch.testing.assert_close(found, call(x))
+        torch.testing.assert_close(compiled, call(xs[0]))
+    assert all(ways[-5:])
+    torch._dynamo.reset()
 
 
 def strided(tensor: Tensor) -> Tensor:
