@@ -1,4 +1,4 @@
-// The border between Python and the kernels. Tensors of torch enter as addresses after one check in kernels/cpu.py
+// The border between Python and the kernels. Tensors of torch enter as addresses after one check in kernels/
 // (nanobind takes microseconds to look at a tensor); NumPy arrays enter typed. The GIL is released in every kernel.
 #include <cstdint>
 #include <cstdlib>

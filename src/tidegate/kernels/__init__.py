@@ -208,8 +208,7 @@ def recurrence(
             return found
     check_recurrence(cell, x, weights, h_0, c_0, ragged, options)
     device, dtype = x.device.type, _computed_type(x)
-    # The native kernels have every option, and nobody asks for them.
-    extras = () if backend is None and device == "cpu" else extras_in_use(weights, options, return_gates)
+    extras = extras_in_use(weights, options, return_gates)
     if backend is None:
         backend = choose_backend(cell, device, dtype, extras)
     elif backend not in _BACKENDS:
