@@ -35,7 +35,7 @@ def recurrences(cell: str, weights: StepWeights) -> dict[str, Callable[[], Tenso
     gates = torch.randn(STEPS, 1, GATES[cell] * hidden)
     state = torch.zeros(1, 1, hidden)
     memory = torch.zeros(1, 1, hidden) if cell == "lstm" else None
-    bias = torch.zeros(1, GATES[cell] * hidden)
+    bias = torch.zeros(GATES[cell] * hidden)
     batch_sizes = torch.ones(STEPS, dtype=torch.int64)
     weight_int8, scale = quantize_rows(weights.weight_hh)
     kinds = {
@@ -48,8 +48,8 @@ def recurrences(cell: str, weights: StepWeights) -> dict[str, Callable[[], Tenso
         rest = (
             None,
             None,
-            bias,
-            bias,
+            [bias],
+            [bias],
             None,
             None,
             None,

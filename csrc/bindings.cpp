@@ -1,4 +1,4 @@
-// The border between Python and the kernels. Tensors of torch enter as addresses after one check in kernels/cpu.py
+// The border between Python and the kernels. Tensors of torch enter as addresses after one check in kernels/
 // (nanobind takes microseconds to look at a tensor); NumPy arrays enter typed. The GIL is released in every kernel.
 #include <cstdint>
 #include <cstdlib>
@@ -87,14 +87,14 @@ tidegate::Layout layout_of(const nb::tuple& tuple) {
 }
 
 tidegate::Parameters parameters_of(const nb::tuple& tuple) {
-  Fields f(tuple, 16);
+  Fields f(tuple, 18);
   tidegate::Parameters p;
   for (const void*& weight : p.weight_hh) weight = f.address<const void>();
   p.scale_hh = f.address<const float>();
   p.weight_hr = f.address<const void>();
   p.scale_hr = f.address<const float>();
-  p.bias_ih = f.address<const void>();
-  p.bias_hh = f.address<const void>();
+  for (const void*& bias : p.bias_ih) bias = f.address<const void>();
+  for (const void*& bias : p.bias_hh) bias = f.address<const void>();
   p.peephole = f.address<const void>();
   p.norm_hh = f.address<const void>();
   p.norm_c = f.address<const void>();
@@ -122,6 +122,34 @@ void forward(const nb::tuple& layout, const nb::tuple& parameters, const nb::tup
   a.saved = f.address<void>();
   a.normalized = f.address<void>();
   a.deviation = f.address<void>();
+  nb::gil_scoped_release release;
+  tidegate::kernels().forward(a);
+}
+
+void forward_plain(const std::string& cell, const std::string& type, std::uintptr_t batch_sizes, std::int64_t steps,
+                   std::int64_t values, int directions, int rows, int units, int threads, std::uintptr_t weight_hh,
+                   std::uintptr_t bias_ih, std::uintptr_t bias_hh, std::uintptr_t weight_hh_reverse,
+                   std::uintptr_t bias_ih_reverse, std::uintptr_t bias_hh_reverse, std::uintptr_t gates,
+                   std::uintptr_t h_0, std::uintptr_t c_0, std::uintptr_t output, std::uintptr_t h_n,
+                   std::uintptr_t c_n) {
+  const auto read = [](std::uintptr_t address) { return reinterpret_cast<const void*>(address); };
+  const auto write = [](std::uintptr_t address) { return reinterpret_cast<void*>(address); };
+  tidegate::Forward a{};
+  a.layout = {cell_named(cell), type_named(type), static_cast<const std::int64_t*>(read(batch_sizes)), steps, values,
+              directions,       rows,             units,                                               units, threads};
+  check_batch_sizes(a.layout.batch_sizes, steps, rows, values);
+  a.parameters.weight_hh[0] = read(weight_hh);
+  a.parameters.weight_hh[1] = read(weight_hh_reverse);
+  a.parameters.bias_ih[0] = read(bias_ih);
+  a.parameters.bias_ih[1] = read(bias_ih_reverse);
+  a.parameters.bias_hh[0] = read(bias_hh);
+  a.parameters.bias_hh[1] = read(bias_hh_reverse);
+  a.gates = read(gates);
+  a.h_0 = read(h_0);
+  a.c_0 = read(c_0);
+  a.output = write(output);
+  a.h_n = write(h_n);
+  a.c_n = write(c_n);
   nb::gil_scoped_release release;
   tidegate::kernels().forward(a);
 }
@@ -197,6 +225,10 @@ NB_MODULE(_native, m) {
         "Apply exp, sigmoid or tanh as the kernels compute it.");
   m.def("forward", &forward, "layout"_a, "parameters"_a, "arrays"_a,
         "A recurrence: addresses and sizes as the structs Layout, Parameters and Forward of kernels.h have them.");
+  m.def("forward_plain", &forward_plain, "cell"_a, "type"_a, "batch_sizes"_a, "steps"_a, "values"_a, "directions"_a,
+        "rows"_a, "units"_a, "threads"_a, "weight_hh"_a, "bias_ih"_a, "bias_hh"_a, "weight_hh_reverse"_a,
+        "bias_ih_reverse"_a, "bias_hh_reverse"_a, "gates"_a, "h_0"_a, "c_0"_a, "output"_a, "h_n"_a, "c_n"_a,
+        "The same without options and without anything kept: fewer numbers, which take time to read.");
   m.def("backward", &backward, "layout"_a, "parameters"_a, "arrays"_a,
         "Its gradients: addresses and sizes as the structs Layout, Parameters and Backward of kernels.h have them.");
   bind_step(m);

@@ -88,7 +88,7 @@ class Step {
       keep(kept, *bias_n, units, "bias_n");
       bias_hh_.assign(2 * units, 0.0f);
       bias_hh_.insert(bias_hh_.end(), kept.begin(), kept.end());
-      p.bias_hh = bias_hh_.data();
+      p.bias_hh[0] = bias_hh_.data();
     }
     p.peephole = keep_optional(peephole_, peephole, 3 * units, "peephole");
     p.norm_hh = keep_optional(norm_hh_, norm_hh, outputs, "norm_hh");

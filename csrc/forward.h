@@ -29,7 +29,7 @@ template <class T> class ForwardPass : public Pass<T> {
     const std::size_t rows = l_.rows;
     for (Real*& states : states_) states = arena.take<Real>(rows * Ps_);
     inputs_ = arena.take<Input>(this->buffer_size(P_, true));
-    if (p_.bias_ih != nullptr || p_.bias_hh != nullptr) add_biases(arena.take<Real>((G_ + 1) * this->Hs_));
+    if (bias_ih() != nullptr || bias_hh() != nullptr) add_biases(arena.take<Real>((G_ + 1) * this->Hs_));
     if (p_.norm_hh != nullptr) raw_ = arena.take<Real>(rows * G_ * this->Hs_);
   }
 
@@ -144,19 +144,22 @@ template <class T> class ForwardPass : public Pass<T> {
   }
 
  private:
+  const Real* bias_ih() const { return static_cast<const Real*>(p_.bias_ih[index_]); }
+  const Real* bias_hh() const { return static_cast<const Real*>(p_.bias_hh[index_]); }
+
   // `to` is null while memory is only counted.
   void add_biases(Real* to) {
     biases_ = to;
     if (to == nullptr) return;
-    const auto of = [&](const void* biases, int gate, int unit) {
-      return biases == nullptr ? V{} : this->parameter(biases, gate, G_, unit);
+    const auto of = [&](const Real* biases, int gate, int unit) {
+      return biases == nullptr ? V{} : load_lanes(biases + gate * H_ + unit, this->lanes_of(unit, H_));
     };
     const bool apart = l_.cell == Cell::gru;
     for (int unit = 0; unit < H_; unit += kWidth) {
       Real* at = to + unit;
       for (int gate = 0; gate < G_; ++gate, at += this->Hs_)
-        store<Real>(at, of(p_.bias_ih, gate, unit) + (apart && gate == 2 ? V{} : of(p_.bias_hh, gate, unit)));
-      if (apart) store<Real>(at, of(p_.bias_hh, 2, unit));
+        store<Real>(at, of(bias_ih(), gate, unit) + (apart && gate == 2 ? V{} : of(bias_hh(), gate, unit)));
+      if (apart) store<Real>(at, of(bias_hh(), 2, unit));
     }
   }
 

@@ -34,8 +34,8 @@ struct Parameters {
   const float* scale_hh;     // [D, G, H] with int8
   const void* weight_hr;     // [D, P, H]: the LSTM's projection
   const float* scale_hr;     // [D, P] with int8
-  const void* bias_ih;       // Real [D, G, H]
-  const void* bias_hh;       // Real [D, G, H]: the reset gate multiplies n's where it stands after the product
+  const void* bias_ih[2];    // Real [G, H] of each direction
+  const void* bias_hh[2];    // Real [G, H]: the reset gate multiplies n's where it stands after the product
   const void* peephole;      // Real [D, 3, H]: i f o of the LSTM
   const void* norm_hh;       // Real [D, G, H]: gain of the layer norm of the recurrent product
   const void* norm_c;        // Real [D, 2, H]: gain and bias of the layer norm of c

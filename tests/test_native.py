@@ -125,7 +125,7 @@ def _run_kernel_only(queue):
     weights = torch.zeros(1, 210, 70)
     sizes = torch.ones(4, dtype=torch.int64)
     layout = ("gru", "float32", sizes.data_ptr(), 4, 4, 1, 1, 70, 70, 4)
-    parameters = (weights.data_ptr(), *[0] * 12, 0.0, 0.0, 1e-5)
+    parameters = (weights.data_ptr(), *[0] * 14, 0.0, 0.0, 1e-5)
     arrays = (gates.data_ptr(), h_0.data_ptr(), 0, output.data_ptr(), h_n.data_ptr(), *[0] * 4)
     extension().forward(layout, parameters, arrays)
     queue.put(float(output.abs().max()))

@@ -29,6 +29,11 @@ def forward(layout: tuple, parameters: tuple, arrays: tuple) -> None:
     A recurrence: addresses and sizes as the structs Layout, Parameters and Forward of kernels.h have them.
     """
 
+def forward_plain(cell: str, type: str, batch_sizes: int, steps: int, values: int, directions: int, rows: int, units: int, threads: int, weight_hh: int, bias_ih: int, bias_hh: int, weight_hh_reverse: int, bias_ih_reverse: int, bias_hh_reverse: int, gates: int, h_0: int, c_0: int, output: int, h_n: int, c_n: int) -> None:
+    """
+    The same without options and without anything kept: fewer numbers, which take time to read.
+    """
+
 def backward(layout: tuple, parameters: tuple, arrays: tuple) -> None:
     """
     Its gradients: addresses and sizes as the structs Layout, Parameters and Backward of kernels.h have them.

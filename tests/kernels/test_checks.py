@@ -13,7 +13,8 @@ from tidegate.kernels import Options, Weights, gru, lstm, rnn
 def arguments(cell: str, **options) -> dict:
     case = Case(cell, [3, 2], 4, **options)
     state = {"hx": (case.h_0, case.c_0)} if cell == "lstm" else {"h_0": case.h_0}
-    return {"x": case.x, "weights": case.weights, **state, "ragged": case.ragged, "options": case.options}
+    masks = {"options": case.options} if options else {}
+    return {"x": case.x, "weights": case.weights, **state, "ragged": case.ragged, **masks}
 
 
 FUNCTIONS = {"gru": gru, "lstm": lstm, "rnn_tanh": rnn}
@@ -77,9 +78,10 @@ def replaced(given: dict, **weights) -> dict:
         ),
     ],
 )
-def test_arguments_that_do_not_fit(cell, change, message):
+@pytest.mark.parametrize("gradients", [True, False])
+def test_arguments_that_do_not_fit(cell, change, message, gradients):
     given = arguments(cell)
-    with pytest.raises(ValueError, match=message):
+    with torch.set_grad_enabled(gradients), pytest.raises(ValueError, match=message):
         FUNCTIONS[cell](**(given | change(given)))
 
 

@@ -49,12 +49,18 @@ void run(const Case& a, const States& states, const Leaves& leaves, const Double
   const bool learns = a.type != Type::int8, quantised = a.type == Type::int8;
   const std::size_t gates = a.N * a.D * a.G * a.H, hidden = a.N * a.D * a.P, row_states = static_cast<std::size_t>(a.D) * a.B * a.P;
   const Doubles& whole_hh = quantised ? a.quantised_hh : a.weight_hh;
-  const auto middle = whole_hh.begin() + static_cast<std::ptrdiff_t>(whole_hh.size() / a.D);
-  Array weight_hh(quantised ? Element::bytes : stored, Doubles(whole_hh.begin(), middle));
-  Array reverse_hh(quantised ? Element::bytes : stored, Doubles(middle, whole_hh.end()));
+  // The kernels take these as one array a direction; the second is empty where there is one.
+  const auto half = [&](const Doubles& whole, bool reverse) {
+    const auto middle = whole.begin() + static_cast<std::ptrdiff_t>(whole.size() / a.D);
+    return reverse ? Doubles(middle, whole.end()) : Doubles(whole.begin(), middle);
+  };
+  Array weight_hh(quantised ? Element::bytes : stored, half(whole_hh, false));
+  Array reverse_hh(quantised ? Element::bytes : stored, half(whole_hh, true));
+  Array bias_ih(real, half(a.bias_ih, false)), reverse_bias_ih(real, half(a.bias_ih, true));
+  Array bias_hh(real, half(a.bias_hh, false)), reverse_bias_hh(real, half(a.bias_hh, true));
   Array weight_hr(quantised ? Element::bytes : stored, quantised ? a.quantised_hr : a.weight_hr);
   Array scale_hh(Element::float32, a.scale_hh), scale_hr(Element::float32, a.scale_hr);
-  Array bias_ih(real, a.bias_ih), bias_hh(real, a.bias_hh), peephole(real, a.peephole), norm_hh(real, a.norm_hh), norm_c(real, a.norm_c);
+  Array peephole(real, a.peephole), norm_hh(real, a.norm_hh), norm_c(real, a.norm_c);
   Array dropout(real, a.dropout), zone_h(Element::bytes, a.zone_h), zone_c(Element::bytes, a.zone_c);
   Array projected(stored, a.gates), h_0(real, a.h_0), c_0(real, a.c_0);
   Array output(stored, hidden), h_n(real, row_states), c_n(real, a.c_0.size());
@@ -66,7 +72,8 @@ void run(const Case& a, const States& states, const Leaves& leaves, const Double
                       a.N,    a.D,    a.B,                  a.H,
                       a.P,    threads};
   const Parameters parameters{{weight_hh.data(), reverse_hh.data()}, scale_hh.data<float>(), weight_hr.data(), scale_hr.data<float>(),
-                              bias_ih.data(), bias_hh.data(), peephole.data(), norm_hh.data(), norm_c.data(), dropout.data(),
+                              {bias_ih.data(), reverse_bias_ih.data()}, {bias_hh.data(), reverse_bias_hh.data()},
+                              peephole.data(), norm_hh.data(), norm_c.data(), dropout.data(),
                               zone_h.data<std::uint8_t>(), zone_c.data<std::uint8_t>(),
                               a.option.masks ? 0 : a.option.rate,
                               a.option.masks || a.cell != Cell::lstm ? 0 : a.option.rate, a.eps};

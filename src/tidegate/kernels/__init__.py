@@ -10,8 +10,9 @@ from torch import Tensor
 
 from tidegate.kernels import cpu, cuda, reference
 from tidegate.kernels.checks import check_recurrence, extras_in_use
+from tidegate.kernels.cpu_inference import plain_recurrence
 from tidegate.kernels.ragged import Ragged
-from tidegate.kernels.reference import CELLS, Options, Weights
+from tidegate.kernels.reference import CELLS, PLAIN, Options, Weights
 
 __all__ = [
     "CELLS",
@@ -27,7 +28,6 @@ __all__ = [
 ]
 
 _BACKENDS = {"native": cpu.recurrence, "torch": cuda.recurrence, "reference": reference.recurrence}
-_PLAIN = Options()
 
 native_info = cpu.native_info
 
@@ -39,7 +39,7 @@ def rnn(
     ragged: Ragged,
     *,
     nonlinearity: str = "tanh",
-    options: Options = _PLAIN,
+    options: Options = PLAIN,
     backend: str | None = None,
     return_gates: bool = False,
 ) -> tuple[Tensor, ...]:
@@ -81,7 +81,7 @@ def lstm(
     hx: tuple[Tensor, Tensor],
     ragged: Ragged,
     *,
-    options: Options = _PLAIN,
+    options: Options = PLAIN,
     backend: str | None = None,
     return_gates: bool = False,
 ) -> tuple[Any, ...]:
@@ -129,7 +129,7 @@ def gru(
     ragged: Ragged,
     *,
     reset_after: bool = True,
-    options: Options = _PLAIN,
+    options: Options = PLAIN,
     backend: str | None = None,
     return_gates: bool = False,
 ) -> tuple[Tensor, ...]:
@@ -179,7 +179,7 @@ def recurrence(
     h_0: Tensor,
     c_0: Tensor | None,
     ragged: Ragged,
-    options: Options = _PLAIN,
+    options: Options = PLAIN,
     backend: str | None = None,
     return_gates: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
@@ -202,6 +202,10 @@ def recurrence(
     Raises:
         ValueError: Shapes, types or devices do not fit together, or the named backend cannot serve them.
     """
+    if options is PLAIN and backend is None and not return_gates:
+        found = plain_recurrence(cell, x, weights, h_0, c_0, ragged)
+        if found is not None:
+            return found
     check_recurrence(cell, x, weights, h_0, c_0, ragged, options)
     device, dtype = x.device.type, _computed_type(x)
     extras = extras_in_use(weights, options, return_gates)

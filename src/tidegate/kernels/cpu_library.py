@@ -16,12 +16,28 @@ from torch import Tensor
 from tidegate.kernels import cpu_ops
 from tidegate.kernels.cpu_ops import backward_made, forward_made, new_empty
 from tidegate.kernels.fakes import fake_rule
+from tidegate.kernels.watching import is_watched
 
 __all__ = ["ops_for"]
 
 
-def _fake(op: Callable[..., Any], made: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
-    return fake_rule(op, functools.partial(made, new_empty))
+_Results = Callable[..., tuple[Tensor | None, ...]]
+
+
+def _op(function: _Results, check: Callable[..., None] | None = None) -> Callable[..., tuple[Tensor, ...]]:
+    """As an op of torch, which may be called by anyone and whose results are tensors, empty for None."""
+
+    def op(*arguments: Any) -> tuple[Tensor, ...]:
+        if check is not None:
+            check(*arguments)
+        made: Any = function(*arguments)
+        return tuple(made[0].new_empty(0) if tensor is None else tensor for tensor in made)
+
+    return op
+
+
+def _fake(op: Callable[..., Any], made: _Results) -> Callable[..., tuple[Tensor, ...]]:
+    return _op(fake_rule(op, functools.partial(made, new_empty)))
 
 
 def _project_fake(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
@@ -83,13 +99,13 @@ def _vmap_rule(op_name: str, rows_dims: Sequence[int | None], made_dims: Sequenc
 _library = torch.library.Library("tidegate", "FRAGMENT")
 _library.define(
     "recurrent_forward(str cell, Tensor gates, Tensor[] weight_hh, Tensor? scale_hh, Tensor? weight_hr,"
-    " Tensor? scale_hr, Tensor? bias_ih, Tensor? bias_hh, Tensor? peephole, Tensor? norm_hh, Tensor? norm_c,"
+    " Tensor? scale_hr, Tensor[] bias_ih, Tensor[] bias_hh, Tensor? peephole, Tensor? norm_hh, Tensor? norm_c,"
     " Tensor h_0, Tensor? c_0, Tensor? dropout_mask, Tensor? zoneout_h, Tensor? zoneout_c, float[] numbers,"
     " Tensor batch_sizes, bool training) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 _library.define(
-    "recurrent_backward(str cell, Tensor grad_output, Tensor grad_h_n, Tensor? grad_c_n, Tensor saved,"
-    " Tensor normalized, Tensor deviation, Tensor output, Tensor[] weight_hh, Tensor? weight_hr, Tensor? peephole,"
+    "recurrent_backward(str cell, Tensor grad_output, Tensor grad_h_n, Tensor? grad_c_n, Tensor? saved,"
+    " Tensor? normalized, Tensor? deviation, Tensor output, Tensor[] weight_hh, Tensor? weight_hr, Tensor? peephole,"
     " Tensor? norm_hh, Tensor? norm_c, Tensor h_0, Tensor? c_0, Tensor? dropout_mask, Tensor? zoneout_h,"
     " Tensor? zoneout_c, float[] numbers, Tensor batch_sizes)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
@@ -99,13 +115,13 @@ for _name, _impl, _rule, _vmap in (
     ("project", cpu_ops.project, _project_fake, _project_vmap),
     (
         "recurrent_forward",
-        cpu_ops.recurrent_forward,
+        _op(cpu_ops.recurrent_forward, cpu_ops.check_forward),
         _fake(cpu_ops.recurrent_forward, forward_made),
         _vmap_rule("recurrent_forward", _FORWARD_ROWS, _FORWARD_MADE, 17),
     ),
     (
         "recurrent_backward",
-        cpu_ops.recurrent_backward,
+        _op(cpu_ops.recurrent_backward),
         _fake(cpu_ops.recurrent_backward, backward_made),
         _vmap_rule("recurrent_backward", _BACKWARD_ROWS, _BACKWARD_MADE, 19),
     ),
@@ -120,11 +136,5 @@ def ops_for(tensor: Tensor) -> Any:
 
     The dispatcher takes longer than a small kernel.
     """
-    watched = (
-        torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._len_torch_dispatch_stack() > 0
-        or type(tensor) not in (Tensor, torch.nn.Parameter)
-        or not tensor.is_cpu
-    )
+    watched = is_watched() or type(tensor) not in (Tensor, torch.nn.Parameter) or not tensor.is_cpu
     return torch.ops.tidegate if watched else cpu_ops

@@ -14,8 +14,10 @@ from tidegate.kernels.reference import GATES
 
 __all__ = [
     "backward_made",
+    "check_forward",
     "forward_made",
     "new_empty",
+    "new_pooled",
     "project",
     "recurrent_backward",
     "recurrent_forward",
@@ -26,10 +28,16 @@ _TYPES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "b
 _POOLED_BYTES = 1 << 20
 
 
-def _empty(like: Tensor, *shape: int) -> Tensor:
+def new_pooled(like: Tensor, *shape: int) -> Tensor:
     """An uninitialised tensor; a large one on the extension's pool of memory, which need not be faulted in again."""
+    made = _large(like, *shape)
+    return like.new_empty(shape) if made is None else made
+
+
+def _large(like: Tensor, *shape: int) -> Tensor | None:
+    """A large uninitialised tensor on the pool; None for a small one."""
     if math.prod(shape) * like.element_size() < _POOLED_BYTES or like.dtype not in _TYPES:
-        return like.new_empty(shape)
+        return None
     return native.extension().pooled(shape, _TYPES[like.dtype])
 
 
@@ -64,32 +72,36 @@ def _check(dtype: torch.dtype, tensors: Mapping[str, tuple[Tensor | None, Sequen
             )
 
 
-class _Arguments:
-    """Contiguous tensors kept alive, their addresses handed out; 0 for what is absent."""
-
-    def __init__(self) -> None:
-        self._kept: list[Tensor] = []
-
-    def address(self, tensor: Tensor | None) -> int:
-        if tensor is None:
-            return 0
-        tensor = tensor.contiguous()
-        self._kept.append(tensor)
-        return tensor.data_ptr()
-
-    def layout(self, cell: str, dtype: str, batch_sizes: Tensor, values: int, h_0: Tensor, units: int) -> tuple:
-        """The fields of struct Layout."""
-        directions, rows, states = h_0.shape
-        if batch_sizes.dtype != torch.int64 or batch_sizes.dim() != 1:
-            raise TypeError(f"expected batch_sizes of int64 and one dimension; found {batch_sizes.dtype}")
-        return (
-            *(cell, dtype, self.address(batch_sizes), batch_sizes.shape[0], values),
-            *(directions, rows, units, states, torch.get_num_threads()),
+def _call(
+    function: Callable[[tuple, tuple, tuple], None],
+    cell: str,
+    dtype: str,
+    h_0: Tensor,
+    units: int,
+    batch_sizes: Tensor,
+    values: int,
+    parameters: Sequence[Tensor | None],
+    numbers: Sequence[float],
+    arrays: Sequence[Tensor | None],
+) -> None:
+    """Calls the extension with the fields of the structs Layout, Parameters and Forward or Backward, tensors as the
+    addresses of contiguous ones, 0 for what is absent.
+    """
+    if batch_sizes.dtype != torch.int64 or batch_sizes.dim() != 1 or not batch_sizes.is_cpu:
+        raise TypeError(
+            "expected batch_sizes of int64 and one dimension on the CPU; "
+            f"found {batch_sizes.dtype}, {batch_sizes.dim()} dimensions and {batch_sizes.device}"
         )
-
-    def parameters(self, tensors: Sequence[Tensor | None], numbers: Sequence[float]) -> tuple:
-        """The fields of struct Parameters."""
-        return (*map(self.address, tensors), *numbers)
+    # These are kept alive until the call is done.
+    tensors = [None if t is None else t.contiguous() for t in (batch_sizes, *parameters, *arrays)]
+    sizes, *addresses = [0 if t is None else t.data_ptr() for t in tensors]
+    directions, rows, states = h_0.shape
+    of_parameters = len(parameters)
+    function(
+        (cell, dtype, sizes, batch_sizes.shape[0], values, directions, rows, units, states, torch.get_num_threads()),
+        (*addresses[:of_parameters], *numbers),
+        tuple(addresses[of_parameters:]),
+    )
 
 
 def _check_parameters(
@@ -120,15 +132,15 @@ def _check_parameters(
         _check(torch.bool, {name: (mask, (values, directions * width))})
 
 
-def recurrent_forward(
+def check_forward(
     cell: str,
     gates: Tensor,
     weight_hh: Sequence[Tensor],
     scale_hh: Tensor | None,
     weight_hr: Tensor | None,
     scale_hr: Tensor | None,
-    bias_ih: Tensor | None,
-    bias_hh: Tensor | None,
+    bias_ih: Sequence[Tensor],
+    bias_hh: Sequence[Tensor],
     peephole: Tensor | None,
     norm_hh: Tensor | None,
     norm_c: Tensor | None,
@@ -140,19 +152,22 @@ def recurrent_forward(
     numbers: Sequence[float],
     batch_sizes: Tensor,
     training: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """A recurrence over projected gates: output, h_n, c_n, and what its backward pass needs (struct Forward)."""
-    made = forward_made(_empty, cell, gates, h_0, c_0, norm_hh, zoneout_h, numbers, training)
-    output, h_n, c_n, saved, normalized, deviation = made
-    values, directions = gates.shape[:2]
+) -> None:
+    """Raise a TypeError where the arguments of :func:`recurrent_forward` do not fit together."""
+    values, directions = gates.shape[0], h_0.shape[0]
     rows, states = h_0.shape[1:]
     units = gates.shape[2] // GATES[cell]
     quantized = weight_hh[0].dtype == torch.int8
-    _check(gates.dtype, {"gates": (gates, (values, h_0.shape[0], GATES[cell] * units))})
+    _check(gates.dtype, {"gates": (gates, (values, directions, GATES[cell] * units))})
     if (cell == "lstm") != (c_0 is not None) or quantized != (scale_hh is not None):
         raise TypeError("expected c_0 with an LSTM and scales with int8 weights, and neither without")
     if quantized and (training or (weight_hr is None) != (scale_hr is None)):
         raise TypeError("expected int8 weights in inference only, each matrix with its scales")
+    for name, biases in (("bias_ih", bias_ih), ("bias_hh", bias_hh)):
+        if len(biases) not in (0, directions):
+            raise TypeError(f"expected one {name} a direction, {directions}, or none; found {len(biases)}")
+        for bias in biases:
+            _check(_real(gates.dtype), {name: (bias, (GATES[cell] * units,))})
     _check_parameters(
         *(cell, gates.dtype, h_0, units, values),
         weight_hh=weight_hh,
@@ -160,8 +175,6 @@ def recurrent_forward(
         rest={
             "scale_hh": (scale_hh, (directions, GATES[cell] * units)),
             "scale_hr": (scale_hr, (directions, states)),
-            "bias_ih": (bias_ih, (directions, GATES[cell] * units)),
-            "bias_hh": (bias_hh, (directions, GATES[cell] * units)),
             "peephole": (peephole, (directions, 3, units)),
             "norm_hh": (norm_hh, (directions, GATES[cell] * units)),
             "norm_c": (norm_c, (directions, 2, units)),
@@ -171,27 +184,44 @@ def recurrent_forward(
         },
         masks={"zoneout_h": (zoneout_h, states), "zoneout_c": (zoneout_c, units)},
     )
-    a = _Arguments()
-    tensors = (
-        *_both(weight_hh),
-        scale_hh,
-        weight_hr,
-        scale_hr,
-        bias_ih,
-        bias_hh,
-        peephole,
-        norm_hh,
-        norm_c,
-        dropout_mask,
+
+
+def recurrent_forward(
+    cell: str,
+    gates: Tensor,
+    weight_hh: Sequence[Tensor],
+    scale_hh: Tensor | None,
+    weight_hr: Tensor | None,
+    scale_hr: Tensor | None,
+    bias_ih: Sequence[Tensor],
+    bias_hh: Sequence[Tensor],
+    peephole: Tensor | None,
+    norm_hh: Tensor | None,
+    norm_c: Tensor | None,
+    h_0: Tensor,
+    c_0: Tensor | None,
+    dropout_mask: Tensor | None,
+    zoneout_h: Tensor | None,
+    zoneout_c: Tensor | None,
+    numbers: Sequence[float],
+    batch_sizes: Tensor,
+    training: bool,
+) -> tuple[Tensor | None, ...]:
+    """A recurrence over projected gates: output, h_n, c_n, and what its backward pass needs (struct Forward).
+
+    The arguments are checked already, by :func:`check_forward` or :func:`tidegate.kernels.checks.check_recurrence`:
+    once more would take as long as a small kernel.
+    """
+    made = forward_made(new_pooled, cell, gates, h_0, c_0, norm_hh, zoneout_h, numbers, training)
+    dtype = "int8" if scale_hh is not None else _TYPES[gates.dtype]
+    parameters = (
+        *(*_both(weight_hh), scale_hh, weight_hr, scale_hr, *_both(bias_ih), *_both(bias_hh)),
+        *(peephole, norm_hh, norm_c, dropout_mask, zoneout_h, zoneout_c),
     )
-    native.extension().forward(
-        a.layout(cell, "int8" if quantized else _TYPES[gates.dtype], batch_sizes, values, h_0, units),
-        a.parameters((*tensors, zoneout_h, zoneout_c), numbers),
-        (
-            *map(a.address, (gates, h_0, c_0, output, h_n)),
-            *(a.address(made) if made.numel() else 0 for made in (c_n, saved, normalized, deviation)),
-        ),
-    )
+    values, _, width = gates.shape
+    forward = native.extension().forward
+    arrays = (gates, h_0, c_0, *made)
+    _call(forward, cell, dtype, h_0, width // GATES[cell], batch_sizes, values, parameters, numbers, arrays)
     return made
 
 
@@ -205,21 +235,20 @@ def forward_made(
     zoneout_h: Tensor | None,
     numbers: Sequence[float],
     training: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The uninitialised results of :func:`recurrent_forward`, made by `empty`."""
+) -> tuple[Tensor | None, ...]:
+    """The uninitialised results of :func:`recurrent_forward`, made by `empty`; None for what is not wanted."""
     values, directions, width = gates.shape
-    units = width // GATES[cell]
     # A plain RNN's new state is its output, unless zoneout stands between them.
-    is_plain = cell.startswith("rnn") and zoneout_h is None and numbers[0] == 0
-    saved = values if training and not is_plain else 0
-    normalized = values if training and norm_hh is not None else 0
+    is_plain = GATES[cell] == 1 and zoneout_h is None and numbers[0] == 0
+    normalizes = training and norm_hh is not None
+    saved = saved_width(cell) * (width // GATES[cell])
     return (
         empty(gates, values, directions * h_0.shape[2]),
         empty(h_0, *h_0.shape),
-        empty(h_0, *((0,) if c_0 is None else c_0.shape)),
-        empty(gates, saved, directions, saved_width(cell) * units),
-        empty(gates, normalized, directions, width),
-        empty(h_0, normalized, directions, 2),
+        None if c_0 is None else empty(h_0, *c_0.shape),
+        empty(gates, values, directions, saved) if training and not is_plain else None,
+        empty(gates, values, directions, width) if normalizes else None,
+        empty(h_0, values, directions, 2) if normalizes else None,
     )
 
 
@@ -228,9 +257,9 @@ def recurrent_backward(
     grad_output: Tensor,
     grad_h_n: Tensor,
     grad_c_n: Tensor | None,
-    saved: Tensor,
-    normalized: Tensor,
-    deviation: Tensor,
+    saved: Tensor | None,
+    normalized: Tensor | None,
+    deviation: Tensor | None,
     output: Tensor,
     weight_hh: Sequence[Tensor],
     weight_hr: Tensor | None,
@@ -244,22 +273,30 @@ def recurrent_backward(
     zoneout_c: Tensor | None,
     numbers: Sequence[float],
     batch_sizes: Tensor,
-) -> tuple[Tensor, ...]:
+) -> tuple[Tensor | None, ...]:
     """The gradients of gates, states and small parameters (struct Backward of kernels.h)."""
-    made = backward_made(_empty, cell, output, weight_hh, weight_hr, peephole, norm_hh, norm_c, h_0, c_0)
     directions, rows, states = h_0.shape
     values = output.shape[0]
-    units = weight_hh[0].shape[0] // GATES[cell]
+    width = weight_hh[0].shape[0]
+    units = width // GATES[cell]
     stored = output.dtype
-    saved_shape = (values, directions, saved_width(cell) * units)
-    normal_shape = (values, directions, GATES[cell] * units)
-    kept = {"saved": (saved if saved.numel() else None, saved_shape), "output": (output, (values, directions * states))}
-    kept |= {"grad_output": (grad_output, output.shape)}
-    if norm_hh is not None:
-        kept["normalized"] = (normalized, normal_shape)
-    _check(stored, kept)
-    if values and not saved.numel() and not cell.startswith("rnn"):
+    # The registered op says of what is absent that it is empty.
+    saved, normalized, deviation = (
+        None if tensor is None or not tensor.numel() else tensor for tensor in (saved, normalized, deviation)
+    )
+    _check(
+        stored,
+        {
+            "saved": (saved, (values, directions, saved_width(cell) * units)),
+            "output": (output, (values, directions * states)),
+            "grad_output": (grad_output, output.shape),
+            "normalized": (normalized, (values, directions, width)),
+        },
+    )
+    if values and saved is None and GATES[cell] > 1:
         raise TypeError("expected what the forward pass saved in training; found nothing")
+    if values and norm_hh is not None and (normalized is None or deviation is None):
+        raise TypeError("expected what the layer norm of the forward pass saved in training; found nothing")
     _check_parameters(
         *(cell, stored, h_0, units, values),
         weight_hh=weight_hh,
@@ -267,9 +304,9 @@ def recurrent_backward(
         rest={
             "grad_h_n": (grad_h_n, h_0.shape),
             "grad_c_n": (grad_c_n, (directions, rows, units)),
-            "deviation": (None if norm_hh is None else deviation, (values, directions, 2)),
+            "deviation": (deviation, (values, directions, 2)),
             "peephole": (peephole, (directions, 3, units)),
-            "norm_hh": (norm_hh, (directions, GATES[cell] * units)),
+            "norm_hh": (norm_hh, (directions, width)),
             "norm_c": (norm_c, (directions, 2, units)),
             "h_0": (h_0, h_0.shape),
             "c_0": (c_0, (directions, rows, units)),
@@ -277,40 +314,18 @@ def recurrent_backward(
         },
         masks={"zoneout_h": (zoneout_h, states), "zoneout_c": (zoneout_c, units)},
     )
-    a = _Arguments()
-    tensors = (
-        *_both(weight_hh),
-        None,
-        weight_hr,
-        None,
-        None,
-        None,
-        peephole,
-        norm_hh,
-        norm_c,
-        dropout_mask,
-        zoneout_h,
-        zoneout_c,
+    made = backward_made(new_pooled, cell, output, weight_hh, weight_hr, peephole, norm_hh, norm_c, h_0, c_0)
+    grad_gates, previous, grad_product, grad_projected, before_projection, *of_rows = made
+    parameters = (
+        *(*_both(weight_hh), None, weight_hr, None, *_both(()), *_both(())),
+        *(peephole, norm_hh, norm_c, dropout_mask, zoneout_h, zoneout_c),
     )
-
-    def present(tensor: Tensor) -> int:
-        return a.address(tensor) if tensor.numel() else 0
-
-    grad_gates, previous, grad_product, grad_projected, before_projection, grad_h_0, *rows_sums = made
-    native.extension().backward(
-        a.layout(cell, _TYPES[stored], batch_sizes, values, h_0, units),
-        a.parameters(tensors, numbers),
-        (
-            *map(a.address, (grad_output, grad_h_n, grad_c_n)),
-            *map(present, (saved, normalized, deviation)),
-            *map(a.address, (output, h_0, c_0, grad_gates)),
-            *map(present, (grad_product, grad_projected)),
-            a.address(previous),
-            present(before_projection),
-            a.address(grad_h_0),
-            *map(present, rows_sums),
-        ),
+    arrays = (
+        *(grad_output, grad_h_n, grad_c_n, saved, normalized, deviation, output, h_0, c_0),
+        *(grad_gates, grad_product, grad_projected, previous, before_projection, *of_rows),
     )
+    backward = native.extension().backward
+    _call(backward, cell, _TYPES[stored], h_0, units, batch_sizes, values, parameters, numbers, arrays)
     return made
 
 
@@ -325,38 +340,41 @@ def backward_made(
     norm_c: Tensor | None,
     h_0: Tensor,
     c_0: Tensor | None,
-) -> tuple[Tensor, ...]:
-    """The uninitialised results of :func:`recurrent_backward`, made by `empty`."""
+) -> tuple[Tensor | None, ...]:
+    """The uninitialised results of :func:`recurrent_backward`, made by `empty`; None for what is not wanted."""
     directions, rows, states = h_0.shape
     values = output.shape[0]
     width = weight_hh[0].shape[0]
     units = width // GATES[cell]
-    projected = 0 if weight_hr is None else values
     return (
         empty(output, values, directions, _gradient_width(cell) * units),
         empty(output, values, directions, states),
-        empty(output, 0 if norm_hh is None else values, directions, width),
-        empty(output, projected, directions, states),
-        empty(output, projected, directions, units),
+        None if norm_hh is None else empty(output, values, directions, width),
+        None if weight_hr is None else empty(output, values, directions, states),
+        None if weight_hr is None else empty(output, values, directions, units),
         empty(h_0, *h_0.shape),
-        empty(h_0, directions, 0 if c_0 is None else rows, units),
-        empty(h_0, directions, 0 if peephole is None else rows, 3, units),
-        empty(h_0, directions, 0 if norm_c is None else rows, 2, units),
+        None if c_0 is None else empty(h_0, directions, rows, units),
+        None if peephole is None else empty(h_0, directions, rows, 3, units),
+        None if norm_c is None else empty(h_0, directions, rows, 2, units),
     )
 
 
-def _both(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    return weights[0], weights[1] if len(weights) == 2 else None
+def _both(directions: Sequence[Tensor]) -> tuple[Tensor | None, Tensor | None]:
+    """Two, None where there is no direction."""
+    return directions[0] if directions else None, directions[1] if len(directions) == 2 else None
 
 
 def project(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
     """``x @ weight.T`` for each weight side by side, products of PyTorch's, on memory of the pool."""
+    if torch.is_grad_enabled():
+        # An exported program may call this with gradients enabled, which `out` forbids.
+        with torch.no_grad():
+            return project(x, weights)
+    if len(weights) == 1:
+        weight = weights[0]
+        return rows_times(x, weight.t(), out=_large(x, x.shape[0], weight.shape[0]))
     widths = [weight.shape[0] for weight in weights]
-    made = _empty(x, x.shape[0], sum(widths))
-    # An exported program may call this with gradients enabled, which `out` forbids.
-    with torch.no_grad():
-        if len(weights) == 1:
-            return rows_times(x, weights[0].t(), out=made)
-        for weight, part in zip(weights, made.split(widths, dim=1), strict=True):
-            rows_times(x, weight.t(), out=part)
+    made = new_pooled(x, x.shape[0], sum(widths))
+    for weight, part in zip(weights, made.split(widths, dim=1), strict=True):
+        rows_times(x, weight.t(), out=part)
     return made

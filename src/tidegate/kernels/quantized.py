@@ -15,12 +15,12 @@ from torch import Tensor
 
 from tidegate.kernels import cpu
 from tidegate.kernels.checks import check_recurrence
+from tidegate.kernels.cpu_library import ops_for
 from tidegate.kernels.ragged import Ragged
-from tidegate.kernels.reference import Options, Weights
+from tidegate.kernels.reference import PLAIN, Options, Weights
 
 __all__ = ["QuantizedWeights", "dequantize", "quantize", "quantize_rows", "quantized_recurrence"]
 
-_PLAIN = Options()
 _MATRICES = ("weight_ih", "weight_hh", "weight_hr")
 
 
@@ -104,7 +104,7 @@ def quantized_recurrence(
     h_0: Tensor,
     c_0: Tensor | None,
     ragged: Ragged,
-    options: Options = _PLAIN,
+    options: Options = PLAIN,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     r"""A recurrent layer in one or two directions with 8-bit weights; nothing has a gradient.
 
@@ -135,15 +135,17 @@ def quantized_recurrence(
     with torch.autocast("cpu", enabled=False):
         floats = [dequantize(direction) for direction in weights]
         check_recurrence(cell, x, floats, h_0, c_0, ragged, options)
-        gates, *_ = cpu.project_inputs(x, floats, options.eps)
-        whole = [direction.weights for direction in weights]
+        gates, *_ = cpu.project_inputs(ops_for(x), x, floats, options.eps)
+        _, weight_hh, bias_ih, bias_hh, weight_hr, peephole, _, norm_hh, norm_c = cpu.join_directions(
+            [direction.weights for direction in weights]
+        )
         zone_h, rate_h = cpu.zoneout_parts(options.zoneout_h)
         zone_c, rate_c = cpu.zoneout_parts(options.zoneout_c)
         scales_hr = [direction.scale_hr for direction in weights if direction.scale_hr is not None]
         output, h_n, c_n, *_ = torch.ops.tidegate.recurrent_forward(
-            *(cell, gates, [w.weight_hh for w in whole], torch.stack([w.scale_hh for w in weights])),
-            *(cpu.stack_directions(whole, "weight_hr"), torch.stack(scales_hr) if scales_hr else None),
-            *(cpu.stack_directions(whole, name) for name in ("bias_ih", "bias_hh", "peephole", "norm_hh", "norm_c")),
+            *(cell, gates, weight_hh, torch.stack([w.scale_hh for w in weights])),
+            *(weight_hr, torch.stack(scales_hr) if scales_hr else None),
+            *(bias_ih, bias_hh, peephole, norm_hh, norm_c),
             *(h_0, c_0, options.recurrent_dropout, zone_h, zone_c, [rate_h, rate_c, options.eps]),
             *(ragged.batch_sizes, False),
         )

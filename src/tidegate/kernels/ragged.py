@@ -15,6 +15,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from tidegate.kernels.watching import is_watched
+
 __all__ = [
     "Ragged",
     "flip",
@@ -99,17 +101,17 @@ def ragged_from_lengths(lengths: Tensor | Sequence[int], num_steps: int | None =
             raise ValueError(f"a length of {longest} exceeds the {num_steps} steps of the input")
     if num_steps is None:
         num_steps = int(lengths.max()) if lengths.numel() > 0 else 0
-    return Ragged(lengths, *torch.ops.tidegate.ragged_layout(lengths, num_steps))
+    make = torch.ops.tidegate.ragged_layout if is_watched() or type(lengths) is not Tensor else _layout
+    return Ragged(lengths, *make(lengths, num_steps))
 
 
 def ragged_full(num_rows: int, num_steps: int, device: torch.device | str | None = None) -> Ragged:
     """The layout of `num_rows` sequences that all have `num_steps` steps: plain time-major order."""
     # Kept for the next call of the same shape: making it takes longer than a small kernel. Not what a compiler traces,
     # nor fake tensors; and as ordinary tensors, which inference mode's are not.
-    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
+    if is_watched():
         return _make_full(num_rows, num_steps, device)
-    with torch.inference_mode(False):
-        return _kept_full(num_rows, num_steps, torch.device(device or "cpu"))
+    return _kept_full(num_rows, num_steps, device or "cpu")
 
 
 def _make_full(num_rows: int, num_steps: int, device: torch.device | str | None) -> Ragged:
@@ -122,7 +124,10 @@ def _make_full(num_rows: int, num_steps: int, device: torch.device | str | None)
     )
 
 
-_kept_full = functools.lru_cache(maxsize=8)(_make_full)
+@functools.lru_cache(maxsize=8)
+def _kept_full(num_rows: int, num_steps: int, device: torch.device | str) -> Ragged:
+    with torch.inference_mode(False):
+        return _make_full(num_rows, num_steps, device)
 
 
 def _layout(lengths: Tensor, num_steps: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -198,9 +203,9 @@ def flip(values: Tensor, ragged: Ragged) -> Tensor:
 
 def sort_rows(rows: Tensor, ragged: Ragged, dim: int = 0) -> Tensor:
     """The caller's rows along `dim` in the sorted order of the kernels."""
-    return rows.index_select(dim, ragged.order)
+    return rows if ragged.num_rows == 1 else rows.index_select(dim, ragged.order)
 
 
 def unsort_rows(rows: Tensor, ragged: Ragged, dim: int = 0) -> Tensor:
     """Rows along `dim` from the sorted order of the kernels back to the caller's."""
-    return rows.index_select(dim, torch.argsort(ragged.order))
+    return rows if ragged.num_rows == 1 else rows.index_select(dim, torch.argsort(ragged.order))

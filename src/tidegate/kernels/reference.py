@@ -12,7 +12,7 @@ from torch.nn.functional import layer_norm, linear
 
 from tidegate.kernels.ragged import Ragged
 
-__all__ = ["CELLS", "GATES", "TRACED", "Options", "Weights", "recurrence", "steps"]
+__all__ = ["CELLS", "GATES", "PLAIN", "TRACED", "Options", "Weights", "recurrence", "steps"]
 
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3, "gru_reset_before": 3}
 CELLS = tuple(GATES)
@@ -47,6 +47,11 @@ class Weights(NamedTuple):
     norm_hh: Tensor | None = None
     norm_c: Tensor | None = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing beside torch.nn's weights and biases without a projection."""
+        return self.weight_hr is self.peephole is self.norm_ih is self.norm_hh is self.norm_c is None
+
 
 @dataclass(frozen=True)
 class Options:
@@ -66,6 +71,9 @@ class Options:
     zoneout_h: Tensor | float | None = None
     zoneout_c: Tensor | float | None = None
     eps: float = 1e-5
+
+
+PLAIN = Options()
 
 
 class _Step(NamedTuple):

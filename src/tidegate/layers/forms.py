@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from tidegate.kernels.ragged import Ragged, pack, pad, ragged_from_lengths, ragged_full, sort_rows, unsort_rows
+from tidegate.kernels.ragged import Ragged, ragged_from_lengths, ragged_full, sort_rows, unsort_rows
+from tidegate.kernels.watching import is_watched
 from tidegate.layers.merging import merge_directions
 
 __all__ = ["Form", "RaggedForm", "Walk", "enter"]
@@ -53,7 +54,7 @@ class Form:
 
     def leave(self, values: Tensor) -> Tensor | PackedSequence:
         """Values ``[N, ...]`` in the form of the input; zeros where there is no step."""
-        steps = values.unflatten(0, self._shape)
+        steps = values.view(*self._shape, *values.shape[1:])
         return steps.transpose(0, 1) if self._batch_first else steps
 
     def leave_output(self, walk: Walk) -> Tensor | PackedSequence:
@@ -123,17 +124,20 @@ class RaggedForm(Form):
 
 class _WithLengths(RaggedForm):
     def __init__(self, input: Tensor, lengths: Tensor, batch_first: bool) -> None:
-        self._batch_first = batch_first
+        self._shape = input.shape[:2]
         rows = input if batch_first else input.transpose(0, 1)
-        self.ragged = ragged_from_lengths(_checked_lengths(lengths, rows), rows.shape[1])
-        self.values = pack(rows, self.ragged)
+        num_rows, num_steps = rows.shape[:2]
+        self.ragged = ragged = ragged_from_lengths(_checked_lengths(lengths, rows), num_steps)
+        # Where each value lies in the input and in the output, which have one form.
+        row_of, step_of = ragged.row_of, ragged.step_of
+        self._places = row_of * num_steps + step_of if batch_first else step_of * num_rows + row_of
+        self.values = input.flatten(0, 1).index_select(0, self._places)
 
     def leave(self, values: Tensor) -> Tensor:
-        rows = pad(values, self.ragged)
-        return rows if self._batch_first else rows.transpose(0, 1)
+        return _spread(values, self._places, self._shape)
 
 
-class _Masked(_WithLengths):
+class _Masked(RaggedForm):
     """Only the steps of the mask are among the values; a row ends with its length or its last step of the mask."""
 
     def __init__(
@@ -171,9 +175,7 @@ class _Masked(_WithLengths):
 
     def _spread(self, values: Tensor) -> Tensor:
         """``[B, T, ...]``, zeros where there is no step of the mask."""
-        num_rows, num_steps = self._hole.shape
-        rows = values.new_zeros((num_rows * num_steps, *values.shape[1:]))
-        return rows.index_copy(0, self._places, values).unflatten(0, (num_rows, num_steps))
+        return _spread(values, self._places, self._hole.shape)
 
     def _finish(self, rows: Tensor) -> Tensor:
         if self.unbatched:
@@ -194,6 +196,14 @@ class _Masked(_WithLengths):
             table = torch.cat([states, walk.initial[d].to(states.dtype)])
             directions.append(table.index_select(0, torch.where(walked, at, num_values + place).flatten()))
         return torch.stack(directions, 1)
+
+
+def _spread(values: Tensor, places: Tensor, shape: torch.Size) -> Tensor:
+    """Each value at its place in a tensor of zeros ``[*shape, ...]``."""
+    spread = values.new_zeros((shape[0] * shape[1], *values.shape[1:]))
+    # In place, where no transform is without a rule for that.
+    put = spread.index_copy if is_watched() else spread.index_copy_
+    return put(0, places, values).view(*shape, *values.shape[1:])
 
 
 def enter(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tidegate import kernels
 from tidegate.kernels.ragged import Ragged
-from tidegate.kernels.reference import GATES, Options, Weights
+from tidegate.kernels.reference import GATES, PLAIN, Options, Weights
 from tidegate.layers.dropout import dropout as drop_entries
 from tidegate.layers.forms import Form, Walk
 from tidegate.layers.initialization import initialize_
@@ -30,7 +30,6 @@ from tidegate.layers.tracing import name_traces
 
 __all__ = ["RecurrentBase"]
 
-_PLAIN = Options()
 _DEFAULTS: dict[str, Any] = {
     "proj_size": 0,
     "num_layers": 1,
@@ -135,14 +134,18 @@ class RecurrentBase(SequenceLayer[State]):
         if mode == "LSTM":
             state_sizes["c_0"] = sizes
         self._states = StateLayout(self.num_directions, state_sizes, listed)
-        # For each layer and direction the names of the weights that it has: to look for the others takes long.
-        self._names: list[list[list[tuple[str, str]]]] = []
+        # For each layer and direction the names of its weights, None for those that it does not have.
+        self._names: list[list[list[str | None]]] = []
         # For each layer the weights of the inputs that `residual` adds, None where these are as large as its outputs.
         self._residual_names: list[list[str | None]] = []
         for layer in range(self.num_layers):
             shapes = self._shapes(layer)
-            kinds = [kind for kind in Weights._fields if kind in shapes]
-            self._names.append([[(kind, f"{kind}_{suffix}") for kind in kinds] for suffix in self._suffixes(layer)])
+            self._names.append(
+                [
+                    [f"{kind}_{suffix}" if kind in shapes else None for kind in Weights._fields]
+                    for suffix in self._suffixes(layer)
+                ]
+            )
             self._residual_names.append(self._name_residual(layer))
             made = {f"{kind}_{suffix}": shapes[kind] for suffix in self._suffixes(layer) for kind in shapes}
             made |= {
@@ -165,9 +168,8 @@ class RecurrentBase(SequenceLayer[State]):
     @property
     def all_weights(self) -> list[list[nn.Parameter]]:
         """The parameters that torch.nn's layer has, a list for each layer and direction."""
-        of_torch = Weights._fields[:5]
         directions = [names for layer in self._names for names in layer]
-        return [[getattr(self, name) for kind, name in names if kind in of_torch] for names in directions]
+        return [[getattr(self, name) for name in names[:5] if name is not None] for names in directions]
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew: see :func:`tidegate.initialize_`, whose ``"torch"`` comes first.
@@ -224,6 +226,8 @@ class RecurrentBase(SequenceLayer[State]):
         return Walk(values, carried, h_0, self.merge, last)
 
     def _enter_states(self, hx: Any, form: Form) -> list[tuple[Tensor, ...]] | None:
+        if hx is None:
+            return None
         self._states.check_dimensions(hx, form)
         return self._states.enter(hx, form)
 
@@ -235,7 +239,8 @@ class RecurrentBase(SequenceLayer[State]):
             raise RuntimeError(
                 f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {values.shape[-1]}"
             )
-        dtype = self.weight_ih_l0.dtype
+        own = self._parameters.get("weight_ih_l0")
+        dtype = (self.weight_ih_l0 if own is None else own).dtype
         if values.dtype != dtype and not (
             values.device.type in ("cpu", "cuda") and torch.is_autocast_enabled(values.device.type)
         ):
@@ -259,6 +264,8 @@ class RecurrentBase(SequenceLayer[State]):
 
     def _options(self, values: Tensor, ragged: Ragged, layer: int) -> Options:
         """The options of one layer's call; random masks in training, expectations in evaluation."""
+        if self._zoneout_h == 0 and self._zoneout_c == 0 and (self.recurrent_dropout == 0 or not self.training):
+            return PLAIN
         units = self._sizes[layer]
         of_state = self.proj_size or units
         mask = None
@@ -267,8 +274,6 @@ class RecurrentBase(SequenceLayer[State]):
             mask = (kept >= self.recurrent_dropout).to(values.dtype) / (1 - self.recurrent_dropout)
         zoneout_h = self._zone(self._zoneout_h, values, of_state)
         zoneout_c = self._zone(self._zoneout_c, values, units)
-        if mask is None and zoneout_h is None and zoneout_c is None:
-            return _PLAIN
         return Options(mask, zoneout_h, zoneout_c)
 
     def _zone(self, rate: float, values: Tensor, units: int) -> Tensor | float | None:
@@ -322,7 +327,13 @@ class RecurrentBase(SequenceLayer[State]):
         return shapes
 
     def _weights(self, layer: int) -> list[Weights]:
-        made = [Weights(**{kind: getattr(self, name) for kind, name in names}) for names in self._names[layer]]
+        # As getattr finds them, which takes ten times as long in an nn.Module; parametrised or pruned weights are
+        # attributes and parameters no longer.
+        own = self._parameters
+        made = [
+            Weights(*[name and (own[name] if name in own else getattr(self, name)) for name in names])  # pyright: ignore
+            for names in self._names[layer]
+        ]
         if self.weight_dropout > 0 and self.training:
             # Drawn from the parameters, which stay as they are, in every call.
             made = [w._replace(weight_hh=drop_entries(w.weight_hh, self.weight_dropout, True)) for w in made]

@@ -71,10 +71,9 @@ class StateLayout:
 
     def zeros(self, values: Tensor, num_rows: int) -> list[tuple[Tensor, ...]]:
         """Where nothing is given."""
-        return [
-            tuple(values.new_zeros(self.directions, num_rows, size) for size in sizes)
-            for sizes in zip(*self.sizes.values(), strict=True)
-        ]
+        made = values.new_zeros
+        kinds = [[made(self.directions, num_rows, size) for size in sizes] for sizes in self.sizes.values()]
+        return list(zip(*kinds, strict=True))
 
     def check_dimensions(self, hx: Any, form: Form) -> None:
         """Raise torch.nn's error where batched states come to an unbatched input, or the other way round."""
