@@ -84,7 +84,7 @@ template <class T> class GruForward : public ForwardPass<T> {
           normalises ? this->keep(row, rows, block, blocks, 0, 3, tile) : cells(row, rows, block, blocks, tile);
         },
         [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 0, 3, block, blocks); });
-    if (normalises) this->normalise(share, s, 0, 3, 0, cells);
+    if (normalises) this->template normalise<3>(share, s, 0, 0, cells);
   }
 
   void cells_after(const Step& s, int row, int rows, int block, int blocks, const Real* tile, const Real* from,
@@ -122,7 +122,7 @@ template <class T> class GruForward : public ForwardPass<T> {
           normalises ? this->keep(row, rows, block, blocks, 0, 2, tile) : gates(row, rows, block, blocks, tile);
         },
         [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 0, 2, block, blocks); });
-    if (normalises) this->normalise(share, s, 0, 2, 0, gates);
+    if (normalises) this->template normalise<2>(share, s, 0, 0, gates);
     share.meet();
     const auto reset = this->inputs(share, alive, reset_, Ps_, H_, false, reset_inputs_);
     const auto candidates = [&](int row, int rows, int block, int blocks, const Real* tile) {
@@ -134,7 +134,7 @@ template <class T> class GruForward : public ForwardPass<T> {
           normalises ? this->keep(row, rows, block, blocks, 2, 1, tile) : candidates(row, rows, block, blocks, tile);
         },
         [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 2, 1, block, blocks); });
-    if (normalises) this->normalise(share, s, 2, 1, 1, candidates);
+    if (normalises) this->template normalise<1>(share, s, 2, 1, candidates);
   }
 
   void gates_before(const Step& s, int row, int rows, int block, int blocks, const Real* tile, const Real* from) const {
@@ -260,7 +260,8 @@ template <class T> class GruBackward : public BackwardPass<T> {
 
   void back_after(const Share& share, const Step& s, int alive, const char* packed) const {
     const bool normalises = p_.norm_hh != nullptr;
-    if (normalises) this->through_norm(share, s, alive, 0, 3, 0, 4, [](int gate) { return gate == 2 ? 0 : gate + 1; });
+    if (normalises)
+      this->template through_norm<3>(share, s, alive, 0, 0, 4, [](int gate) { return gate == 2 ? 0 : gate + 1; });
     this->multiply(share, s, alive, normalises ? a_.grad_product : a_.grad_gates, (normalises ? 3 : 4) * H_, 0, 3 * H_,
                    packed, H_, [&](int row, int unit, V v) { this->add_to_carry(row, unit, v, true); });
   }
@@ -269,7 +270,7 @@ template <class T> class GruBackward : public BackwardPass<T> {
   void back_before(const Share& share, const Step& s, int alive, const char* packed) const {
     const auto same = [](int gate) { return gate; };
     const bool normalises = p_.norm_hh != nullptr;
-    if (normalises) this->through_norm(share, s, alive, 2, 1, 1, 3, same);
+    if (normalises) this->template through_norm<1>(share, s, alive, 2, 1, 3, same);
     void* grads = normalises ? a_.grad_product : a_.grad_gates;
     this->multiply(share, s, alive, grads, 3 * H_, 2 * H_, H_, packed, H_, [&](int row, int unit, V v) {
       const int lanes = this->lanes_of(unit, H_);
@@ -279,7 +280,7 @@ template <class T> class GruBackward : public BackwardPass<T> {
       this->add_to_carry(row, unit, v * r, true);
     });
     share.meet();
-    if (normalises) this->through_norm(share, s, alive, 0, 2, 0, 3, same);
+    if (normalises) this->template through_norm<2>(share, s, alive, 0, 0, 3, same);
     this->multiply(share, s, alive, grads, 3 * H_, 0, 2 * H_, packed + gates_offset(H_), H_,
                    [&](int row, int unit, V v) { this->add_to_carry(row, unit, v, true); });
   }

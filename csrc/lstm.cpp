@@ -90,7 +90,7 @@ template <class T> class LstmForward : public ForwardPass<T> {
             normalises ? this->keep(row, rows, block, blocks, 0, 4, tile) : cells(row, rows, block, blocks, tile);
           },
           [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 0, 4, block, blocks); });
-      if (normalises) this->normalise(share, s, 0, 4, 0, cells);
+      if (normalises) this->template normalise<4>(share, s, 0, 0, cells);
       if (p_.norm_c != nullptr) expose_normal(share, s, alive, from, to);
       if (projects(l_)) project(share, s, alive, packed + projection_offset(l_), from, to);
       share.meet();
@@ -199,7 +199,7 @@ template <class T> class LstmForward : public ForwardPass<T> {
     share.meet();
     share.for_each_row(alive, [&](int row) {
       const Real* candidate = candidate_ + static_cast<std::int64_t>(row) * Hs_;
-      const Moments<Real> found = moments<Real>(candidate, 1, 1, H_, static_cast<Real>(p_.eps));
+      const Moments<Real> found = moments<Real>(candidate, H_, static_cast<Real>(p_.eps));
       this->for_my_units(share, H_, [&](int unit) {
         const V x = (load<Real>(candidate + unit) - found.mean) * found.inverse_deviation;
         const V y = multiply_add(x, this->parameter(p_.norm_c, 0, 2, unit), this->parameter(p_.norm_c, 1, 2, unit));

@@ -73,7 +73,7 @@ template <class T> class LstmBackward : public BackwardPass<T> {
         every_unit(H_, [&](int row, int unit) { derivative(s, row, unit, take_state(s, row, unit)); });
       }
       share.meet();
-      if (normalises) this->through_norm(share, s, alive, 0, 4, 0, 4, [](int gate) { return gate; });
+      if (normalises) this->template through_norm<4>(share, s, alive, 0, 0, 4, [](int gate) { return gate; });
       this->multiply(share, s, alive, normalises ? a_.grad_product : a_.grad_gates, 4 * H_, 0, 4 * H_, packed, P_,
                      [&](int row, int unit, V v) { this->add_to_carry(row, unit, v, true); });
     }
@@ -143,7 +143,7 @@ template <class T> class LstmBackward : public BackwardPass<T> {
     });
     share.meet();
     share.for_each_row(alive, [&](int row) {
-      const Moments<Real> found = moments<Real>(candidate(row), 1, 1, H_, static_cast<Real>(p_.eps));
+      const Moments<Real> found = moments<Real>(candidate(row), H_, static_cast<Real>(p_.eps));
       this->for_my_units(share, H_, [&](int unit) {
         const int lanes = this->lanes_of(unit, H_);
         const V gain = this->parameter(p_.norm_c, 0, 2, unit);
@@ -161,7 +161,7 @@ template <class T> class LstmBackward : public BackwardPass<T> {
     });
     share.meet();
     share.for_each_row(alive, [&](int row) {
-      const Moments<Real> found = moments<Real>(candidate(row), 1, 1, H_, static_cast<Real>(p_.eps));
+      const Moments<Real> found = moments<Real>(candidate(row), H_, static_cast<Real>(p_.eps));
       V sums{}, products{};
       for (int unit = 0; unit < H_; unit += Base::kWidth) {
         const V x = (load<Real>(candidate(row) + unit) - found.mean) * found.inverse_deviation;

@@ -55,7 +55,7 @@ template <class T> class RnnForward : public ForwardPass<T> {
             normalises ? this->keep(row, rows, block, blocks, 0, 1, tile) : cells(row, rows, block, blocks, tile);
           },
           [&](int row, int rows, int block, int blocks) { this->prefetch(s, row, rows, 0, 1, block, blocks); });
-      if (normalises) this->normalise(share, s, 0, 1, 0, cells);
+      if (normalises) this->template normalise<1>(share, s, 0, 0, cells);
       share.meet();
     }
   }
@@ -121,7 +121,7 @@ template <class T> class RnnBackward : public BackwardPass<T> {
         });
       });
       share.meet();
-      if (normalises) this->through_norm(share, s, alive, 0, 1, 0, 1, [](int gate) { return gate; });
+      if (normalises) this->template through_norm<1>(share, s, alive, 0, 0, 1, [](int gate) { return gate; });
       this->multiply(share, s, alive, normalises ? a_.grad_product : a_.grad_gates, H_, 0, H_, packed, H_,
                      [&](int row, int unit, V v) { this->add_to_carry(row, unit, v, true); });
     }

@@ -19,10 +19,10 @@ from tidegate.kernels.products import rows_times, sum_over_rows
 from tidegate.kernels.ragged import Ragged
 from tidegate.kernels.reference import GATES, TRACED, Options, Weights
 
-__all__ = ["native_info", "project_inputs", "recurrence", "refusal", "stack_directions", "zoneout_parts"]
+__all__ = ["SMALL_PARAMETERS", "native_info", "project_inputs", "recurrence", "refusal", "stack_directions", "zoneout_parts"]
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
-_CACHED_ROWS = 256
+SMALL_PARAMETERS = ("bias_ih", "bias_hh", "peephole", "norm_ih", "norm_hh", "norm_c")  # in the order of the ops' arguments
 
 
 def refusal(cell: str, device: str, dtype: torch.dtype) -> str | None:
@@ -125,30 +125,14 @@ def _directions(parameters: Sequence[Tensor | None]) -> list[Weights]:
 def stack_directions(weights: Sequence[Weights], name: str) -> Tensor | None:
     """One parameter of all directions, ``[D, ...]``."""
     tensors = [getattr(w, name) for w in weights]
-    return None if tensors[0] is None else _stack(tensors, 0)
+    if tensors[0] is None:
+        return None
+    return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(tensors)
 
 
-def _stack(tensors: Sequence[Tensor], dim: int) -> Tensor:
-    """``torch.stack``, without a copy where there is one tensor."""
-    return tensors[0].unsqueeze(dim) if len(tensors) == 1 else torch.stack(tuple(tensors), dim)
-
-
-def project_inputs(x: Tensor, weights: Sequence[Weights], eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """``W_ih x [N, D, G*H]``, normalised where there is a gain; and for the layer norm's backward pass the products
-    before it, ``[D, N, G*H]``, with mean and 1 / standard deviation, ``[2, D, N, 1]``; empty without it.
-    """
-    if weights[0].norm_ih is None:
-        gates = ops_for(x).project(x, [w.weight_ih for w in weights])
-        return gates.unflatten(1, (len(weights), -1)), x.new_empty(0), x.new_empty(0)
-    gates, products, statistics = [], [], []
-    for w in weights:
-        product = ops_for(x).project(x, [w.weight_ih])
-        gain: Any = w.norm_ih
-        made, mean, deviation = torch.native_layer_norm(product, product.shape[-1:], gain.to(x.dtype), None, eps)
-        gates.append(made)
-        products.append(product)
-        statistics.append(torch.stack([mean, deviation]))
-    return _stack(gates, 1), _stack(products, 0), _stack(statistics, 1)
+def project_inputs(x: Tensor, weights: Sequence[Weights]) -> Tensor:
+    """``W_ih x [N, D, G*H]``, without biases and before the layer norm, if any."""
+    return ops_for(x).project(x, [w.weight_ih for w in weights]).unflatten(1, (len(weights), -1))
 
 
 class _Recurrence(torch.autograd.Function):
@@ -173,13 +157,13 @@ class _Recurrence(torch.autograd.Function):
         *parameters: Tensor | None,
     ) -> tuple[Tensor, ...]:
         weights = _directions(parameters)
-        gates, products, statistics = project_inputs(x, weights, eps)
+        gates = project_inputs(x, weights)
         made = ops_for(x).recurrent_forward(
             *(cell, gates, [w.weight_hh for w in weights], None, stack_directions(weights, "weight_hr"), None),
-            *(stack_directions(weights, name) for name in ("bias_ih", "bias_hh", "peephole", "norm_hh", "norm_c")),
+            *(stack_directions(weights, name) for name in SMALL_PARAMETERS),
             *(h_0, c_0, mask, zone_h, zone_c, [rate_h, rate_c, eps], batch_sizes, training),
         )
-        return *made, products, statistics
+        return *made, gates if weights[0].norm_ih is not None else x.new_empty(0)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
@@ -256,8 +240,8 @@ class _RecurrenceBackward(torch.autograd.Function):
         saved: Tensor,
         normalized: Tensor,
         deviation: Tensor,
-        products: Tensor,
-        statistics: Tensor,
+        input_moments: Tensor,
+        gates: Tensor,
         batch_sizes: Tensor,
         mask: Tensor | None,
         zone_h: Tensor | None,
@@ -266,27 +250,22 @@ class _RecurrenceBackward(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         weights = _directions(parameters)
         ops = ops_for(grad_output)
-        grad_gates, previous, grad_product, grad_projected, exposed, grad_h_0, grad_c_0, of_peephole, of_norm_c = (
+        normalises = weights[0].norm_ih is not None
+        grad_gates, previous, grad_product, grad_inputs, grad_projected, exposed, grad_h_0, grad_c_0, *of_small = (
             ops.recurrent_backward(
-                *(cell, grad_output, grad_h_n, grad_c_n, saved, normalized, deviation, output),
+                *(cell, grad_output, grad_h_n, grad_c_n, saved, normalized, deviation),
+                *(input_moments if normalises else None, gates if normalises else None, output),
                 [w.weight_hh for w in weights],
-                *(stack_directions(weights, name) for name in ("weight_hr", "peephole", "norm_hh", "norm_c")),
+                *(stack_directions(weights, name) for name in ("weight_hr", *SMALL_PARAMETERS[2:])),
                 *(h_0, c_0, mask, zone_h, zone_c, [rate_h, rate_c, eps], batch_sizes),
             )
         )
+        of_peephole, of_norm_ih, of_norm_hh, of_norm_c = of_small
         grad_x = x.new_empty(0)
         grads: list[Tensor] = []
         for d, w in enumerate(weights):
             gradients = _Gradients(cell, grad_gates[:, d], w.weight_hh.shape[0])
-            of_input, of_norm_ih = gradients.of_input, None
-            if w.norm_ih is not None:
-                mean, inverse_deviation = statistics[:, d]
-                shape, gain, after = [of_input.shape[-1]], w.norm_ih.to(x.dtype), of_input
-                of_input, _, _ = torch.ops.aten.native_layer_norm_backward(
-                    after.contiguous(), products[d], shape, mean, inverse_deviation, gain, None, [True, False, False]
-                )
-                # Not PyTorch's gradient of the gain, whose sums depend on the number of threads.
-                of_norm_ih = _sum_of_products(w.norm_ih.dtype, after, products[d], mean, inverse_deviation)
+            of_input = grad_inputs[:, d] if normalises else gradients.of_input
             if wants_x:
                 share = ops.project(of_input, [w.weight_ih.t()]) if d == 0 else None
                 grad_x = rows_times(of_input, w.weight_ih, added=grad_x) if share is None else share
@@ -303,9 +282,8 @@ class _RecurrenceBackward(torch.autograd.Function):
                 made["peephole"] = of_peephole[d].sum(0)
             if w.norm_c is not None:
                 made["norm_c"] = of_norm_c[d].sum(0)
-            if of_norm_ih is not None and w.norm_hh is not None:
-                made["norm_ih"] = of_norm_ih
-                made["norm_hh"] = gradients.of_norm_hh(normalized[:, d], w.norm_hh.dtype)
+            if normalises:
+                made["norm_ih"], made["norm_hh"] = of_norm_ih[d].sum(0), of_norm_hh[d].sum(0)
             grads += [made.get(name, x.new_empty(0)) for name in Weights._fields]
         return grad_x, grad_h_0, grad_c_0 if c_0 is not None else x.new_empty(0), *grads
 
@@ -355,26 +333,6 @@ def _leaf(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.detach().requires_grad_()
 
 
-def _sum_of_products(
-    dtype: torch.dtype, a: Tensor, b: Tensor, mean: Tensor | None = None, inverse_deviation: Tensor | None = None
-) -> Tensor:
-    """``(a * b).sum(0)``, or with `b` normalised by row: some rows at a time, so that products stay in the cache."""
-
-    def part(rows: slice) -> Tensor:
-        factor = b[rows]
-        if mean is not None and inverse_deviation is not None:
-            factor = (factor.to(mean.dtype) - mean[rows]) * inverse_deviation[rows]
-        return (factor * a[rows]).sum(0, dtype=dtype)
-
-    # A compiled program makes no product in memory, and may not know how many rows there are.
-    if torch.compiler.is_compiling():
-        return part(slice(None))
-    total = a.new_zeros(a.shape[1], dtype=dtype)
-    for first in range(0, a.shape[0], _CACHED_ROWS):
-        total = total + part(slice(first, first + _CACHED_ROWS))
-    return total
-
-
 def _of_weight(grads: Tensor, inputs: Tensor) -> Tensor:
     """The gradient ``grads.T @ inputs`` of a weight, by the product whose order takes a tenth to a fifth less time."""
     return sum_over_rows(inputs, grads).t()
@@ -393,18 +351,6 @@ class _Gradients:
         self._units = width // GATES[cell]
         self._width = width
         self.of_input = grads[:, grads.shape[1] - width :]
-
-    def of_norm_hh(self, normal: Tensor, dtype: torch.dtype) -> Tensor:
-        """The gradient of the gain of what reached the gates from the recurrent product, gates in their order."""
-        if self._cell != "gru":
-            return _sum_of_products(dtype, self._grads, normal)
-        units, kept = self._units, 2 * self._units
-        return torch.cat(
-            [
-                _sum_of_products(dtype, self._grads[:, units : self._width], normal[:, :kept]),
-                _sum_of_products(dtype, self._grads[:, :units], normal[:, kept:]),
-            ]
-        )
 
     def of_weight_hh(self, of_state: Tensor | None, previous: Tensor, reset: Tensor) -> Tensor:
         """``[G*H, P]``; `of_state` is the gradient before the layer norm, where there is one.

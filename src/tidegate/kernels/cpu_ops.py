@@ -130,6 +130,7 @@ def recurrent_forward(
     bias_ih: Tensor | None,
     bias_hh: Tensor | None,
     peephole: Tensor | None,
+    norm_ih: Tensor | None,
     norm_hh: Tensor | None,
     norm_c: Tensor | None,
     h_0: Tensor,
@@ -140,13 +141,15 @@ def recurrent_forward(
     numbers: Sequence[float],
     batch_sizes: Tensor,
     training: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """A recurrence over projected gates: output, h_n, c_n, and what its backward pass needs (struct Forward)."""
-    made = forward_made(_empty, cell, gates, h_0, c_0, norm_hh, zoneout_h, numbers, training)
-    output, h_n, c_n, saved, normalized, deviation = made
+    made = forward_made(_empty, cell, gates, h_0, c_0, norm_ih, norm_hh, zoneout_h, numbers, training)
+    output, h_n, *rest_made = made
     values, directions = gates.shape[:2]
     rows, states = h_0.shape[1:]
     units = gates.shape[2] // GATES[cell]
+    if norm_ih is not None and norm_hh is None:
+        raise TypeError("expected norm_ih together with norm_hh alone")
     quantized = weight_hh[0].dtype == torch.int8
     _check(gates.dtype, {"gates": (gates, (values, h_0.shape[0], GATES[cell] * units))})
     if (cell == "lstm") != (c_0 is not None) or quantized != (scale_hh is not None):
@@ -163,6 +166,7 @@ def recurrent_forward(
             "bias_ih": (bias_ih, (directions, GATES[cell] * units)),
             "bias_hh": (bias_hh, (directions, GATES[cell] * units)),
             "peephole": (peephole, (directions, 3, units)),
+            "norm_ih": (norm_ih, (directions, GATES[cell] * units)),
             "norm_hh": (norm_hh, (directions, GATES[cell] * units)),
             "norm_c": (norm_c, (directions, 2, units)),
             "h_0": (h_0, (directions, rows, states)),
@@ -180,6 +184,7 @@ def recurrent_forward(
         bias_ih,
         bias_hh,
         peephole,
+        norm_ih,
         norm_hh,
         norm_c,
         dropout_mask,
@@ -189,7 +194,7 @@ def recurrent_forward(
         a.parameters((*tensors, zoneout_h, zoneout_c), numbers),
         (
             *map(a.address, (gates, h_0, c_0, output, h_n)),
-            *(a.address(made) if made.numel() else 0 for made in (c_n, saved, normalized, deviation)),
+            *(a.address(made) if made.numel() else 0 for made in rest_made),
         ),
     )
     return made
@@ -201,11 +206,12 @@ def forward_made(
     gates: Tensor,
     h_0: Tensor,
     c_0: Tensor | None,
+    norm_ih: Tensor | None,
     norm_hh: Tensor | None,
     zoneout_h: Tensor | None,
     numbers: Sequence[float],
     training: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """The uninitialised results of :func:`recurrent_forward`, made by `empty`."""
     values, directions, width = gates.shape
     units = width // GATES[cell]
@@ -220,6 +226,7 @@ def forward_made(
         empty(gates, saved, directions, saved_width(cell) * units),
         empty(gates, normalized, directions, width),
         empty(h_0, normalized, directions, 2),
+        empty(h_0, 0 if norm_ih is None else normalized, directions, 2),
     )
 
 
@@ -231,10 +238,13 @@ def recurrent_backward(
     saved: Tensor,
     normalized: Tensor,
     deviation: Tensor,
+    input_moments: Tensor | None,
+    gates: Tensor | None,
     output: Tensor,
     weight_hh: Sequence[Tensor],
     weight_hr: Tensor | None,
     peephole: Tensor | None,
+    norm_ih: Tensor | None,
     norm_hh: Tensor | None,
     norm_c: Tensor | None,
     h_0: Tensor,
@@ -246,7 +256,7 @@ def recurrent_backward(
     batch_sizes: Tensor,
 ) -> tuple[Tensor, ...]:
     """The gradients of gates, states and small parameters (struct Backward of kernels.h)."""
-    made = backward_made(_empty, cell, output, weight_hh, weight_hr, peephole, norm_hh, norm_c, h_0, c_0)
+    made = backward_made(_empty, cell, output, weight_hh, weight_hr, peephole, norm_ih, norm_hh, norm_c, h_0, c_0)
     directions, rows, states = h_0.shape
     values = output.shape[0]
     units = weight_hh[0].shape[0] // GATES[cell]
@@ -257,6 +267,10 @@ def recurrent_backward(
     kept |= {"grad_output": (grad_output, output.shape)}
     if norm_hh is not None:
         kept["normalized"] = (normalized, normal_shape)
+    if norm_ih is not None:
+        if norm_hh is None or gates is None or input_moments is None:
+            raise TypeError("expected with norm_ih the gates, their moments and norm_hh; found one missing")
+        kept["gates"] = (gates, normal_shape)
     _check(stored, kept)
     if values and not saved.numel() and not cell.startswith("rnn"):
         raise TypeError("expected what the forward pass saved in training; found nothing")
@@ -268,7 +282,9 @@ def recurrent_backward(
             "grad_h_n": (grad_h_n, h_0.shape),
             "grad_c_n": (grad_c_n, (directions, rows, units)),
             "deviation": (None if norm_hh is None else deviation, (values, directions, 2)),
+            "input_moments": (None if norm_ih is None else input_moments, (values, directions, 2)),
             "peephole": (peephole, (directions, 3, units)),
+            "norm_ih": (norm_ih, (directions, GATES[cell] * units)),
             "norm_hh": (norm_hh, (directions, GATES[cell] * units)),
             "norm_c": (norm_c, (directions, 2, units)),
             "h_0": (h_0, h_0.shape),
@@ -286,6 +302,7 @@ def recurrent_backward(
         None,
         None,
         peephole,
+        norm_ih,
         norm_hh,
         norm_c,
         dropout_mask,
@@ -293,18 +310,18 @@ def recurrent_backward(
         zoneout_c,
     )
 
-    def present(tensor: Tensor) -> int:
-        return a.address(tensor) if tensor.numel() else 0
+    def present(tensor: Tensor | None) -> int:
+        return a.address(tensor) if tensor is not None and tensor.numel() else 0
 
-    grad_gates, previous, grad_product, grad_projected, before_projection, grad_h_0, *rows_sums = made
+    grad_gates, previous, grad_product, grad_inputs, grad_projected, before_projection, grad_h_0, *rows_sums = made
     native.extension().backward(
         a.layout(cell, _TYPES[stored], batch_sizes, values, h_0, units),
         a.parameters(tensors, numbers),
         (
             *map(a.address, (grad_output, grad_h_n, grad_c_n)),
-            *map(present, (saved, normalized, deviation)),
+            *map(present, (saved, normalized, deviation, input_moments, gates)),
             *map(a.address, (output, h_0, c_0, grad_gates)),
-            *map(present, (grad_product, grad_projected)),
+            *map(present, (grad_product, grad_inputs, grad_projected)),
             a.address(previous),
             present(before_projection),
             a.address(grad_h_0),
@@ -321,6 +338,7 @@ def backward_made(
     weight_hh: Sequence[Tensor],
     weight_hr: Tensor | None,
     peephole: Tensor | None,
+    norm_ih: Tensor | None,
     norm_hh: Tensor | None,
     norm_c: Tensor | None,
     h_0: Tensor,
@@ -336,11 +354,14 @@ def backward_made(
         empty(output, values, directions, _gradient_width(cell) * units),
         empty(output, values, directions, states),
         empty(output, 0 if norm_hh is None else values, directions, width),
+        empty(output, 0 if norm_ih is None else values, directions, width),
         empty(output, projected, directions, states),
         empty(output, projected, directions, units),
         empty(h_0, *h_0.shape),
         empty(h_0, directions, 0 if c_0 is None else rows, units),
         empty(h_0, directions, 0 if peephole is None else rows, 3, units),
+        empty(h_0, directions, 0 if norm_ih is None else rows, width),
+        empty(h_0, directions, 0 if norm_hh is None else rows, width),
         empty(h_0, directions, 0 if norm_c is None else rows, 2, units),
     )
 

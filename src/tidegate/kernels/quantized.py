@@ -135,7 +135,7 @@ def quantized_recurrence(
     with torch.autocast("cpu", enabled=False):
         floats = [dequantize(direction) for direction in weights]
         check_recurrence(cell, x, floats, h_0, c_0, ragged, options)
-        gates, *_ = cpu.project_inputs(x, floats, options.eps)
+        gates = cpu.project_inputs(x, floats)
         whole = [direction.weights for direction in weights]
         zone_h, rate_h = cpu.zoneout_parts(options.zoneout_h)
         zone_c, rate_c = cpu.zoneout_parts(options.zoneout_c)
@@ -143,7 +143,7 @@ def quantized_recurrence(
         output, h_n, c_n, *_ = torch.ops.tidegate.recurrent_forward(
             *(cell, gates, [w.weight_hh for w in whole], torch.stack([w.scale_hh for w in weights])),
             *(cpu.stack_directions(whole, "weight_hr"), torch.stack(scales_hr) if scales_hr else None),
-            *(cpu.stack_directions(whole, name) for name in ("bias_ih", "bias_hh", "peephole", "norm_hh", "norm_c")),
+            *(cpu.stack_directions(whole, name) for name in cpu.SMALL_PARAMETERS),
             *(h_0, c_0, options.recurrent_dropout, zone_h, zone_c, [rate_h, rate_c, options.eps]),
             *(ragged.batch_sizes, False),
         )
