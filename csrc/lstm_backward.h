@@ -131,50 +131,76 @@ template <class T> class LstmBackward : public BackwardPass<T> {
                    [&](int row, int unit, V v) { store<Real>(of_exposed(row) + unit, v); });
   }
 
-  // h = o * tanh(y), y = LN(c): the gradients of o and c wait for the sums over the row.
+  // h = o * tanh(y), y = LN(c): the gradients of o and c wait for the sums over the row, and for the other threads that
+  // have units of it.
   void back_through_norm_c(const Share& share, const Step& s, int alive) const {
-    share.for_each_row(alive, [&](int row) {
-      this->for_my_units(share, H_, [&](int unit) {
-        const V c = multiply_add(this->saved(s, row, 1, unit), previous_memory(s, row, unit),
-                                 this->saved(s, row, 0, unit) * this->saved(s, row, 2, unit));
-        store<Real>(candidate(row) + unit, c);
-        if (!projects(l_)) store<Real>(of_exposed(row) + unit, take_state(s, row, unit));
+    const auto moments_of = [&](int row) { return moments<Real>(candidate(row), H_, static_cast<Real>(p_.eps)); };
+    if (share.unit_parts == 1)
+      return share.for_each_row(alive, [&](int row) {
+        find_candidate(share, s, row);
+        const Moments<Real> found = moments_of(row);
+        back_to_normal(share, s, row, found);
+        back_to_candidate(share, s, row, found);
       });
-    });
+    share.for_each_row(alive, [&](int row) { find_candidate(share, s, row); });
     share.meet();
-    share.for_each_row(alive, [&](int row) {
-      const Moments<Real> found = moments<Real>(candidate(row), H_, static_cast<Real>(p_.eps));
-      this->for_my_units(share, H_, [&](int unit) {
-        const int lanes = this->lanes_of(unit, H_);
-        const V gain = this->parameter(p_.norm_c, 0, 2, unit);
-        const V x = (load<Real>(candidate(row) + unit) - found.mean) * found.inverse_deviation;
-        const V exposed = tanh(multiply_add(x, gain, this->parameter(p_.norm_c, 1, 2, unit)));
-        const V o = this->saved(s, row, 3, unit), dh = load<Real>(of_exposed(row) + unit);
-        const V dy = dh * o * (1 - exposed * exposed);
-        Real* sums = this->row_of(static_cast<Real*>(a_.grad_norm_c), row, 2 * H_) + unit;
-        store_lanes(sums, load_lanes(sums, lanes) + dy * x, lanes);
-        store_lanes(sums + H_, load_lanes(sums + H_, lanes) + dy, lanes);
-        store<Real>(of_normal(row) + unit, dy * gain);
-        keep_exposed(s, row, unit, o * exposed);
-        this->grad_gate(s, row, 3, 4, unit, dh * exposed * o * (1 - o));
-      });
-    });
+    share.for_each_row(alive, [&](int row) { back_to_normal(share, s, row, moments_of(row)); });
     share.meet();
-    share.for_each_row(alive, [&](int row) {
-      const Moments<Real> found = moments<Real>(candidate(row), H_, static_cast<Real>(p_.eps));
-      V sums{}, products{};
-      for (int unit = 0; unit < H_; unit += Base::kWidth) {
-        const V x = (load<Real>(candidate(row) + unit) - found.mean) * found.inverse_deviation;
-        const V dy = load_lanes(of_normal(row) + unit, this->lanes_of(unit, H_));
-        sums += dy;
-        products += dy * x;
-      }
-      const Real mean = sum_lanes<Real>(sums) / H_, along = sum_lanes<Real>(products) / H_;
-      this->for_my_units(share, H_, [&](int unit) {
-        const V c = load<Real>(candidate(row) + unit), x = (c - found.mean) * found.inverse_deviation;
-        const V dc = found.inverse_deviation * (load<Real>(of_normal(row) + unit) - mean - x * along);
-        back_to_gates(s, row, unit, c, dc, exact_grad_o(s, row, unit));
-      });
+    share.for_each_row(alive, [&](int row) { back_to_candidate(share, s, row, moments_of(row)); });
+  }
+
+  void find_candidate(const Share& share, const Step& s, int row) const {
+    const Stored* i = this->template value<Stored>(a_.saved, s, row, 5 * H_);
+    const Stored *f = i + H_, *g = f + H_;
+    const Stored* before =
+        row < s.alive_before ? this->template value_before<Stored>(a_.saved, s, row, 5 * H_) + 4 * H_ : nullptr;
+    const Real* c_0 = this->row_of(static_cast<const Real*>(a_.c_0), row, H_);
+    Real* to = candidate(row);
+    this->for_my_units(share, H_, [&](int unit) {
+      const int lanes = this->lanes_of(unit, H_);
+      const V memory = before != nullptr ? load_lanes(before + unit, lanes) : load_lanes(c_0 + unit, lanes);
+      store<Real>(to + unit, multiply_add(load_lanes(f + unit, lanes), memory,
+                                          load_lanes(i + unit, lanes) * load_lanes(g + unit, lanes)));
+    });
+    if (projects(l_)) return;
+    Real* of = of_exposed(row);
+    this->for_my_units(share, H_, [&](int unit) { store<Real>(of + unit, take_state(s, row, unit)); });
+  }
+
+  void back_to_normal(const Share& share, const Step& s, int row, Moments<Real> found) const {
+    const Real *c = candidate(row), *of_h = of_exposed(row);
+    const Real *gains = this->parameters_of(p_.norm_c, 2), *biases = gains + H_;
+    const Stored* opened = this->template value<Stored>(a_.saved, s, row, 5 * H_) + 3 * H_;
+    Stored* of_o = this->template value<Stored>(a_.grad_gates, s, row, 4 * H_) + 3 * H_;
+    Real *to = of_normal(row), *of_gains = this->row_of(static_cast<Real*>(a_.grad_norm_c), row, 2 * H_);
+    Real* of_biases = of_gains + H_;
+    this->for_my_units(share, H_, [&](int unit) {
+      const int lanes = this->lanes_of(unit, H_);
+      const V gain = load_lanes(gains + unit, lanes), x = (load<Real>(c + unit) - found.mean) * found.inverse_deviation;
+      const V exposed = tanh(multiply_add(x, gain, load_lanes(biases + unit, lanes)));
+      const V o = load_lanes(opened + unit, lanes), dh = load<Real>(of_h + unit);
+      const V dy = dh * o * (1 - exposed * exposed);
+      store_lanes(of_gains + unit, load_lanes(of_gains + unit, lanes) + dy * x, lanes);
+      store_lanes(of_biases + unit, load_lanes(of_biases + unit, lanes) + dy, lanes);
+      store<Real>(to + unit, dy * gain);
+      keep_exposed(s, row, unit, o * exposed);
+      store_lanes(of_o + unit, dh * exposed * o * (1 - o), lanes);
+    });
+  }
+
+  void back_to_candidate(const Share& share, const Step& s, int row, Moments<Real> found) const {
+    const Real *candidates = candidate(row), *of = of_normal(row);
+    V sums{}, products{};
+    for (int unit = 0; unit < H_; unit += Base::kWidth) {
+      const V dy = load_lanes(of + unit, this->lanes_of(unit, H_));
+      sums += dy;
+      products += dy * ((load<Real>(candidates + unit) - found.mean) * found.inverse_deviation);
+    }
+    const Real mean = sum_lanes<Real>(sums) / H_, along = sum_lanes<Real>(products) / H_;
+    this->for_my_units(share, H_, [&](int unit) {
+      const V c = load<Real>(candidates + unit), x = (c - found.mean) * found.inverse_deviation;
+      const V dc = found.inverse_deviation * (load<Real>(of + unit) - mean - x * along);
+      back_to_gates(s, row, unit, c, dc, exact_grad_o(s, row, unit));
     });
   }
 
