@@ -84,6 +84,9 @@ template <class T> class ForwardPass : public Pass<T> {
     if (row >= s.alive_after) store_lanes(this->row_of(static_cast<Real*>(a_.h_n), row, P_) + unit, h, lanes);
   }
 
+  // The projected inputs of a row after their layer norm, with the biases: [G][units].
+  Real* entering(int row) const { return entering_ + static_cast<std::int64_t>(row) * G_ * this->Hs_; }
+
   // A row of the recurrent product, as in a tile: [blocks][gates][lanes].
   Real* raw(int row, int unit) const {
     return raw_ + static_cast<std::int64_t>(row) * G_ * this->Hs_ + static_cast<std::int64_t>(unit) * G_;
@@ -136,9 +139,6 @@ template <class T> class ForwardPass : public Pass<T> {
   }
 
  private:
-  // The projected inputs of a row after their layer norm, with the biases: [G][units].
-  Real* entering(int row) const { return entering_ + static_cast<std::int64_t>(row) * G_ * this->Hs_; }
-
   void normalise_inputs(const Step& s, int row, Range blocks) const {
     const int H = H_, Hs = this->Hs_;
     const Stored* from = this->template value<Stored>(a_.gates, s, row, G_ * H);

@@ -29,7 +29,9 @@ template <class T> class LstmForward : public ForwardPass<T> {
   LstmForward(const Forward& a, const std::int64_t* offsets, int direction, Arena& arena)
       : Base(a, offsets, direction, arena, 4),
         plain_(p_.peephole == nullptr && p_.norm_hh == nullptr && p_.norm_c == nullptr && !this->zones_h() &&
-               !this->zones_c() && !projects(l_)) {
+               !this->zones_c() && !projects(l_)),
+        normal_(p_.peephole == nullptr && p_.norm_ih != nullptr && p_.norm_c != nullptr && !this->zones_h() &&
+                !this->zones_c() && !projects(l_)) {
     const std::size_t rows = l_.rows;
     memory_ = arena.take<Real>(rows * Hs_);
     if (p_.norm_c != nullptr) {
@@ -104,6 +106,7 @@ template <class T> class LstmForward : public ForwardPass<T> {
 
   void cells(const Step& s, int row, int rows, int block, int blocks, const Real* tile, const Real* from, Real* to) const {
     if (plain_) return plain_cells(s, row, rows, block, blocks, tile, to);
+    if (normal_) return normal_cells(s, row, rows, block, blocks, tile);
     for (int m = 0; m < rows; ++m)
       for (int b = 0; b < blocks; ++b, tile += 4 * kWidth)
         cell(s, row + m, (block + b) * kWidth, load<Real>(tile), load<Real>(tile + kWidth), load<Real>(tile + 2 * kWidth),
@@ -140,6 +143,37 @@ template <class T> class LstmForward : public ForwardPass<T> {
           store_lanes(h_n + unit, h, lanes);
           store_lanes(c_n + unit, c, lanes);
         }
+        if (saved != nullptr) {
+          store_lanes(saved + unit, i, lanes);
+          store_lanes(saved + H + unit, f, lanes);
+          store_lanes(saved + 2 * H + unit, g, lanes);
+          store_lanes(saved + 3 * H + unit, o, lanes);
+          store_lanes(saved + 4 * H + unit, c, lanes);
+        }
+      }
+    }
+  }
+
+  // The same with layer norms alone: c and o wait for the norm of c.
+  void normal_cells(const Step s, int row, int rows, int block, int blocks, const Real* tile) const {
+    const int H = H_, Hs = Hs_, first = block * kWidth;
+    for (int m = row; m < row + rows; ++m) {
+      const std::int64_t at = static_cast<std::int64_t>(m) * Hs + first;
+      const Real* gates = this->entering(m) + first;
+      Stored* saved = a_.saved == nullptr ? nullptr : this->template value<Stored>(a_.saved, s, m, 5 * H) + first;
+      Real *memory = memory_ + at, *candidate = candidate_ + at, *open = open_ + at;
+      Real* c_n = m >= s.alive_after ? this->row_of(static_cast<Real*>(a_.c_n), m, H) + first : nullptr;
+      for (int b = 0; b < blocks; ++b, tile += 4 * kWidth) {
+        const int unit = b * kWidth, lanes = this->lanes_of(first + unit, H);
+        const auto gate = [&](int which) {
+          return load<Real>(tile + which * kWidth) + load<Real>(gates + which * Hs + unit);
+        };
+        const V i = sigmoid(gate(0)), f = sigmoid(gate(1)), g = tanh(gate(2)), o = sigmoid(gate(3));
+        const V c = multiply_add(f, load<Real>(memory + unit), i * g);
+        store<Real>(memory + unit, c);
+        store<Real>(candidate + unit, c);
+        store<Real>(open + unit, o);
+        if (c_n != nullptr) store_lanes(c_n + unit, c, lanes);
         if (saved != nullptr) {
           store_lanes(saved + unit, i, lanes);
           store_lanes(saved + H + unit, f, lanes);
@@ -200,10 +234,26 @@ template <class T> class LstmForward : public ForwardPass<T> {
     share.for_each_row(alive, [&](int row) {
       const Real* candidate = candidate_ + static_cast<std::int64_t>(row) * Hs_;
       const Moments<Real> found = moments<Real>(candidate, H_, static_cast<Real>(p_.eps));
-      this->for_my_units(share, H_, [&](int unit) {
+      const Real* open = open_ + static_cast<std::int64_t>(row) * Hs_;
+      const Real *gains = this->parameters_of(p_.norm_c, 2), *biases = gains + H_;
+      const auto exposed = [&](int unit, int lanes) {
         const V x = (load<Real>(candidate + unit) - found.mean) * found.inverse_deviation;
-        const V y = multiply_add(x, this->parameter(p_.norm_c, 0, 2, unit), this->parameter(p_.norm_c, 1, 2, unit));
-        expose(s, row, unit, load<Real>(open_ + static_cast<std::int64_t>(row) * Hs_ + unit) * tanh(y), from, to);
+        return load<Real>(open + unit) *
+               tanh(multiply_add(x, load_lanes(gains + unit, lanes), load_lanes(biases + unit, lanes)));
+      };
+      if (!normal_)
+        return this->for_my_units(share, H_, [&](int unit) {
+          expose(s, row, unit, exposed(unit, this->lanes_of(unit, H_)), from, to);
+        });
+      Real* state = to + static_cast<std::int64_t>(row) * Ps_;
+      Stored* output = this->template value<Stored>(a_.output, s, row, H_);
+      Real* h_n = row >= s.alive_after ? this->row_of(static_cast<Real*>(a_.h_n), row, H_) : nullptr;
+      this->for_my_units(share, H_, [&](int unit) {
+        const int lanes = this->lanes_of(unit, H_);
+        const V h = exposed(unit, lanes);
+        store<Real>(state + unit, h);
+        store_lanes(output + unit, h, lanes);
+        if (h_n != nullptr) store_lanes(h_n + unit, h, lanes);
       });
     });
   }
@@ -220,7 +270,7 @@ template <class T> class LstmForward : public ForwardPass<T> {
                          no_prefetch);
   }
 
-  const bool plain_;
+  const bool plain_, normal_;
   Real* memory_;               // c
   Real* candidate_ = nullptr;  // c before zoneout, and o, waiting for the layer norm of c
   Real* open_ = nullptr;

@@ -1,0 +1,78 @@
+"""Layer norm inside the native recurrences: gradients of every gain against float64, every instruction set, threads."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tidegate.kernels import gru, lstm, rnn
+from tidegate.kernels.ragged import ragged_from_lengths
+from tidegate.kernels.reference import GATES, Weights
+from tidegate.native import extension
+
+CELLS = {"gru": gru, "lstm": lstm, "rnn": rnn}
+LENGTHS = [3, 0, 5, 2, 9, 1, 4, 9, 9, 6, 7]
+TOLERANCE = {torch.float32: 3e-4, torch.float64: 1e-11}
+
+
+@pytest.fixture(autouse=True)
+def _best_isa_afterwards():
+    yield
+    extension().set_isa("")
+
+
+def values_of(cell, units, dtype, backend, lengths=LENGTHS, directions=2):
+    """Output and the gradients of inputs and all weights, in `dtype`."""
+    generator = torch.Generator().manual_seed(units)
+
+    def draw(*shape, scale=1.0, offset=0.0):
+        made = torch.randn(*shape, generator=generator, dtype=torch.float64) * scale + offset
+        return made.to(dtype).requires_grad_()
+
+    width, ragged = GATES[cell if cell != "rnn" else "rnn_tanh"] * units, ragged_from_lengths(lengths)
+    # Far from zero, where one pass for mean and variance would lose digits.
+    x = draw(ragged.num_values, 5, offset=20.0)
+    weights = [
+        Weights(
+            weight_ih=draw(width, 5, scale=0.5),
+            weight_hh=draw(width, units, scale=units**-0.5),
+            bias_ih=draw(width),
+            bias_hh=draw(width),
+            norm_ih=draw(width, scale=0.3, offset=0.7),
+            norm_hh=draw(width, scale=0.3, offset=0.7),
+            norm_c=draw(2, units, scale=0.3, offset=0.7) if cell == "lstm" else None,
+        )
+        for _ in range(directions)
+    ]
+    states = [draw(directions, len(lengths), units) for _ in range(2 if cell == "lstm" else 1)]
+    output, *_ = CELLS[cell](x, weights, *states, ragged, backend=backend)
+    slopes = torch.randn(output.shape, generator=generator, dtype=torch.float64).to(dtype)
+    leaves = [x, *states, *(leaf for w in weights for leaf in w if leaf is not None)]
+    return [output.detach(), *torch.autograd.grad((output * slopes).sum(), leaves)]
+
+
+@pytest.mark.parametrize("isa", extension().available_isas())
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_every_instruction_set_gives_the_reference_in_float64(isa, cell, dtype):
+    extension().set_isa(isa)
+    for units in (1, 7, 16, 33, 64, 130):
+        found = values_of(cell, units, dtype, "cpu")
+        expected = values_of(cell, units, torch.float64, "reference")
+        for a, b in zip(found, expected, strict=True):
+            assert (a.double() - b).abs().max() < TOLERANCE[dtype] * (1 + b.abs().max())
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("lengths", [LENGTHS, [12], [30] * 40])
+def test_one_thread_equals_many(cell, lengths):
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            results.append(values_of(cell, 70, torch.float32, "cpu", lengths))
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        # What the kernel makes, down to the gradients of the gains; products of PyTorch's are its own matter.
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True) if a.dim() == 1 or a is results[0][0])
