@@ -19,10 +19,19 @@ from tidegate.kernels.products import rows_times, sum_over_rows
 from tidegate.kernels.ragged import Ragged
 from tidegate.kernels.reference import GATES, TRACED, Options, Weights
 
-__all__ = ["SMALL_PARAMETERS", "native_info", "project_inputs", "recurrence", "refusal", "stack_directions", "zoneout_parts"]
+__all__ = [
+    "SMALL_PARAMETERS",
+    "native_info",
+    "project_inputs",
+    "recurrence",
+    "refusal",
+    "stack_directions",
+    "zoneout_parts",
+]
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
-SMALL_PARAMETERS = ("bias_ih", "bias_hh", "peephole", "norm_ih", "norm_hh", "norm_c")  # in the order of the ops' arguments
+# In the order of the ops' arguments.
+SMALL_PARAMETERS = ("bias_ih", "bias_hh", "peephole", "norm_ih", "norm_hh", "norm_c")
 
 
 def refusal(cell: str, device: str, dtype: torch.dtype) -> str | None:
