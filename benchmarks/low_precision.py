@@ -45,21 +45,10 @@ def recurrences(cell: str, weights: StepWeights) -> dict[str, Callable[[], Tenso
     }
 
     def call(gates: Tensor, weight: Tensor, scale: Tensor | None) -> Callable[[], Tensor]:
+        no_projection, no_options = (None, None), (None, None, None)
         rest = (
-            None,
-            None,
-            [bias],
-            [bias],
-            None,
-            None,
-            None,
-            state,
-            memory,
-            None,
-            None,
-            None,
-            [0.0, 0.0, 1e-5],
-            batch_sizes,
+            *(*no_projection, [bias], [bias], None, None, None, None),
+            *(state, memory, *no_options, [0.0, 0.0, 1e-5], batch_sizes),
         )
 
         def run() -> Tensor:

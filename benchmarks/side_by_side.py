@@ -26,6 +26,7 @@ from bars import summary
 RESULTS = Path(__file__).parent / "results"
 # Longer than OpenMP's idle workers spin: 300,000 pauses of up to 140 cycles.
 _SPIN_SECONDS = 0.02
+_WAKE_SECONDS = 0.02
 _PEAK_SIZE = 2048
 
 
@@ -61,13 +62,18 @@ def alternate(
             pool = name if name in own_pool else "torch"
             if last not in (None, pool) and torch.get_num_threads() > 1:
                 time.sleep(_SPIN_SECONDS)
-                call()
-                call()
+                _wake(call)
             elif calls[name] > 1:
                 call()
             last = pool
             seconds[name].append(_seconds(call, calls[name]))
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def _wake(call: Callable[[], Any]) -> None:
+    until = time.perf_counter() + _WAKE_SECONDS
+    while time.perf_counter() < until:
+        call()
 
 
 def _seconds(call: Callable[[], Any], calls: int) -> float:

@@ -32,6 +32,7 @@ template <class T> class BackwardPass : public Pass<T> {
   Real* carried(int row) const { return this->row_of(static_cast<Real*>(a_.grad_h_0), row, P_); }
 
   void enter(const Share& share) const {
+    enter_gains(share);
     this->for_my_units(share, P_, [&](int unit) {
       share.for_each_row(l_.rows, [&](int row) {
         const int lanes = this->lanes_of(unit, P_);
@@ -109,36 +110,23 @@ template <class T> class BackwardPass : public Pass<T> {
     }
   }
 
-  // The gradient of the recurrent product before its layer norm, of `gates` gates from `first` on, whose gradients
-  // after it stand in the order that `place_of(gate)` tells among the `of` of grad_gates. Every thread adds up whole rows.
-  template <class PlaceOf>
-  void through_norm(const Share& share, const Step& s, int alive, int first, int gates, int which, int of,
+  // The gradient of the recurrent product before its layer norm, of Gates gates from `first` on, whose gradients after it
+  // stand in the order that `place_of(gate)` tells among the `of` of grad_gates. Every thread adds up whole rows. With the
+  // first gates, by when all have their gradients, goes the layer norm of the projected inputs.
+  template <int Gates, class PlaceOf>
+  void through_norm(const Share& share, const Step& s, int alive, int first, int which, int of,
                     const PlaceOf& place_of) const {
+    const Real* gains = this->parameters_of(p_.norm_hh, G_) + first * H_;
+    const Range blocks = share.of(unit_blocks<Real>(H_));
     share.for_each_row(alive, [&](int row) {
-      const Stored* normal = this->template value<Stored>(a_.normalized, s, row, G_ * H_);
       const Stored* grads = this->template value<Stored>(a_.grad_gates, s, row, of * H_);
-      const auto scaled = [&](int gate, int unit) {
-        return load_lanes(grads + place_of(gate) * H_ + unit, this->lanes_of(unit, H_)) *
-               this->parameter(p_.norm_hh, gate, G_, unit);
-      };
-      V sums{}, products{};
-      for (int gate = first; gate < first + gates; ++gate)
-        for (int unit = 0; unit < H_; unit += kWidth) {
-          const V g = scaled(gate, unit);
-          sums += g;
-          products += g * load_lanes(normal + gate * H_ + unit, this->lanes_of(unit, H_));
-        }
-      const Real count = static_cast<Real>(gates * H_);
-      const Real mean = sum_lanes<Real>(sums) / count, along = sum_lanes<Real>(products) / count;
-      const Real inverse_deviation = this->template value<Real>(a_.deviation, s, row, 2)[which];
-      this->for_my_units(share, H_, [&](int unit) {
-        const int lanes = this->lanes_of(unit, H_);
-        for (int gate = first; gate < first + gates; ++gate) {
-          const V x = load_lanes(normal + gate * H_ + unit, lanes);
-          store_lanes(this->template value<Stored>(a_.grad_product, s, row, G_ * H_) + gate * H_ + unit,
-                      inverse_deviation * (scaled(gate, unit) - mean - x * along), lanes);
-        }
-      });
+      const Stored* normal = this->template value<Stored>(a_.normalized, s, row, G_ * H_) + first * H_;
+      back<Gates>(
+          blocks, gains, this->template value<Real>(a_.deviation, s, row, 2)[which],
+          [&](int gate) { return grads + place_of(first + gate) * H_; }, [&](int gate) { return normal + gate * H_; },
+          [](V x) { return x; }, this->template value<Stored>(a_.grad_product, s, row, G_ * H_) + first * H_,
+          this->row_of(static_cast<Real*>(a_.grad_norm_hh), row, G_ * H_) + first * H_);
+      if (first == 0 && p_.norm_ih != nullptr) through_input_norm(s, row, of, blocks);
     });
     share.meet();
   }
@@ -172,6 +160,71 @@ template <class T> class BackwardPass : public Pass<T> {
     }
   }
 
+ private:
+  // What is summed over the steps of a row starts at zero.
+  void enter_gains(const Share& share) const {
+    void* const gains[] = {a_.grad_norm_ih, a_.grad_norm_hh};
+    for (void* sums : gains) {
+      if (sums == nullptr) continue;
+      this->for_my_units(share, H_, [&](int unit) {
+        share.for_each_row(l_.rows, [&](int row) {
+          Real* to = this->row_of(static_cast<Real*>(sums), row, G_ * H_) + unit;
+          for (int gate = 0; gate < G_; ++gate) store_lanes(to + gate * H_, V{}, this->lanes_of(unit, H_));
+        });
+      });
+    }
+  }
+
+  void through_input_norm(const Step& s, int row, int of, Range blocks) const {
+    const Stored* grads = this->template value<Stored>(a_.grad_gates, s, row, of * H_) + (of - G_) * H_;
+    const Stored* gates = this->template value<Stored>(a_.gates, s, row, G_ * H_);
+    const Real* found = this->template value<Real>(a_.input_moments, s, row, 2);
+    const Real mean = found[0], inverse_deviation = found[1];
+    const auto run = [&]<int Gates>() {
+      back<Gates>(
+          blocks, this->parameters_of(p_.norm_ih, G_), inverse_deviation, [&](int gate) { return grads + gate * H_; },
+          [&](int gate) { return gates + gate * H_; }, [&](V x) { return (x - mean) * inverse_deviation; },
+          this->template value<Stored>(a_.grad_inputs, s, row, G_ * H_),
+          this->row_of(static_cast<Real*>(a_.grad_norm_ih), row, G_ * H_));
+    };
+    G_ == 4 ? run.template operator()<4>() : G_ == 3 ? run.template operator()<3>() : run.template operator()<1>();
+  }
+
+  // One row back through its layer norm, and to its gain. `normalised` makes the normalised numbers of those that stand
+  // at `normal`.
+  template <int Gates, class Grads, class Normal, class Normalised>
+  TIDEGATE_INLINE void back(Range blocks, const Real* gains, Real inverse_deviation, const Grads& grads,
+                            const Normal& normal, const Normalised& normalised, Stored* to, Real* of_gains) const {
+    const int H = H_;
+    V sums[Gates]{}, products[Gates]{};
+    for (int unit = 0; unit < H; unit += kWidth) {
+      const int lanes = this->lanes_of(unit, H);
+#pragma GCC unroll 4
+      for (int gate = 0; gate < Gates; ++gate) {
+        const V g = load_lanes(grads(gate) + unit, lanes) * load_lanes(gains + gate * H + unit, lanes);
+        sums[gate] += g;
+        products[gate] = multiply_add(g, normalised(load_lanes(normal(gate) + unit, lanes)), products[gate]);
+      }
+    }
+    for (int gate = 1; gate < Gates; ++gate) {
+      sums[0] += sums[gate];
+      products[0] += products[gate];
+    }
+    const Real count = static_cast<Real>(Gates * H);
+    const Real mean = sum_lanes<Real>(sums[0]) / count, along = sum_lanes<Real>(products[0]) / count;
+    for (int unit = blocks.first * kWidth; unit < blocks.last * kWidth; unit += kWidth) {
+      const int lanes = this->lanes_of(unit, H);
+#pragma GCC unroll 4
+      for (int gate = 0; gate < Gates; ++gate) {
+        const int at = gate * H + unit;
+        const V g = load_lanes(grads(gate) + unit, lanes), x = normalised(load_lanes(normal(gate) + unit, lanes));
+        store_lanes(to + at, inverse_deviation * (g * load_lanes(gains + at, lanes) - mean - x * along), lanes);
+        store_lanes(of_gains + at, multiply_add(g, x, load_lanes(of_gains + at, lanes)), lanes);
+      }
+    }
+  }
+
+ protected:
   const Backward& a_;
   const int G_, D_, S_, most_depth_;  // gates of a unit, gradients of them, values saved
   Input* inputs_;

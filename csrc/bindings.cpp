@@ -87,7 +87,7 @@ tidegate::Layout layout_of(const nb::tuple& tuple) {
 }
 
 tidegate::Parameters parameters_of(const nb::tuple& tuple) {
-  Fields f(tuple, 18);
+  Fields f(tuple, 19);
   tidegate::Parameters p;
   for (const void*& weight : p.weight_hh) weight = f.address<const void>();
   p.scale_hh = f.address<const float>();
@@ -96,6 +96,7 @@ tidegate::Parameters parameters_of(const nb::tuple& tuple) {
   for (const void*& bias : p.bias_ih) bias = f.address<const void>();
   for (const void*& bias : p.bias_hh) bias = f.address<const void>();
   p.peephole = f.address<const void>();
+  p.norm_ih = f.address<const void>();
   p.norm_hh = f.address<const void>();
   p.norm_c = f.address<const void>();
   p.dropout_mask = f.address<const void>();
@@ -108,7 +109,7 @@ tidegate::Parameters parameters_of(const nb::tuple& tuple) {
 }
 
 void forward(const nb::tuple& layout, const nb::tuple& parameters, const nb::tuple& arrays) {
-  Fields f(arrays, 9);
+  Fields f(arrays, 10);
   tidegate::Forward a;
   a.layout = layout_of(layout);
   a.parameters = parameters_of(parameters);
@@ -122,6 +123,7 @@ void forward(const nb::tuple& layout, const nb::tuple& parameters, const nb::tup
   a.saved = f.address<void>();
   a.normalized = f.address<void>();
   a.deviation = f.address<void>();
+  a.input_moments = f.address<void>();
   nb::gil_scoped_release release;
   tidegate::kernels().forward(a);
 }
@@ -155,7 +157,7 @@ void forward_plain(const std::string& cell, const std::string& type, std::uintpt
 }
 
 void backward(const nb::tuple& layout, const nb::tuple& parameters, const nb::tuple& arrays) {
-  Fields f(arrays, 18);
+  Fields f(arrays, 23);
   tidegate::Backward a;
   a.layout = layout_of(layout);
   a.parameters = parameters_of(parameters);
@@ -165,17 +167,22 @@ void backward(const nb::tuple& layout, const nb::tuple& parameters, const nb::tu
   a.saved = f.address<const void>();
   a.normalized = f.address<const void>();
   a.deviation = f.address<const void>();
+  a.input_moments = f.address<const void>();
+  a.gates = f.address<const void>();
   a.output = f.address<const void>();
   a.h_0 = f.address<const void>();
   a.c_0 = f.address<const void>();
   a.grad_gates = f.address<void>();
   a.grad_product = f.address<void>();
+  a.grad_inputs = f.address<void>();
   a.grad_projected = f.address<void>();
   a.previous = f.address<void>();
   a.before_projection = f.address<void>();
   a.grad_h_0 = f.address<void>();
   a.grad_c_0 = f.address<void>();
   a.grad_peephole = f.address<void>();
+  a.grad_norm_ih = f.address<void>();
+  a.grad_norm_hh = f.address<void>();
   a.grad_norm_c = f.address<void>();
   nb::gil_scoped_release release;
   tidegate::kernels().backward(a);

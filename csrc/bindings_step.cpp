@@ -152,7 +152,7 @@ class Step {
     forward_.c_0 = forward_.c_n = c_data;
     forward_.output = l.type == Type::bfloat16 ? static_cast<void*>(half_.data() + rows * outputs_)
                                                : static_cast<void*>(gates_memory_.data() + rows * outputs_);
-    forward_.saved = forward_.normalized = forward_.deviation = nullptr;
+    forward_.saved = forward_.normalized = forward_.deviation = forward_.input_moments = nullptr;
     kernels_->forward(forward_);
   }
 

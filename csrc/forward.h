@@ -31,6 +31,7 @@ template <class T> class ForwardPass : public Pass<T> {
     inputs_ = arena.take<Input>(this->buffer_size(P_, true));
     if (bias_ih() != nullptr || bias_hh() != nullptr) add_biases(arena.take<Real>((G_ + 1) * this->Hs_));
     if (p_.norm_hh != nullptr) raw_ = arena.take<Real>(rows * G_ * this->Hs_);
+    if (p_.norm_ih != nullptr) entering_ = arena.take<Real>(rows * G_ * this->Hs_);
   }
 
  protected:
@@ -47,14 +48,29 @@ template <class T> class ForwardPass : public Pass<T> {
     });
   }
 
-  V gate(const Step& s, int row, int gate, int unit) const {
-    const V projected =
-        load_lanes(this->template value<Stored>(a_.gates, s, row, G_ * H_) + gate * H_ + unit, this->lanes_of(unit, H_));
-    return biases_ == nullptr ? projected : projected + load<Real>(biases_ + gate * this->Hs_ + unit);
+  // What enters a row's gates beside the recurrent product, from the unit `first` on: the projected inputs, which may have
+  // gone through their layer norm, and the biases.
+  struct Entering {
+    const Stored* projected;
+    const Real *normal, *biases;
+    int units, padded_units;
+
+    TIDEGATE_INLINE V of(int gate, int unit, int lanes) const {
+      if (normal != nullptr) return load<Real>(normal + gate * padded_units + unit);
+      const V v = load_lanes(projected + gate * units + unit, lanes);
+      return biases == nullptr ? v : v + load<Real>(biases + gate * padded_units + unit);
+    }
+  };
+
+  Entering entering_at(const Step& s, int row, int first) const {
+    return {this->template value<Stored>(a_.gates, s, row, G_ * H_) + first,
+            entering_ == nullptr ? nullptr : entering(row) + first, biases_ == nullptr ? nullptr : biases_ + first, H_,
+            this->Hs_};
   }
 
-  // The recurrent bias of n that the reset gate multiplies.
-  V bias_n(int unit) const { return biases_ == nullptr ? V{} : load<Real>(biases_ + G_ * this->Hs_ + unit); }
+  V gate(const Step& s, int row, int gate, int unit) const {
+    return entering_at(s, row, unit).of(gate, 0, this->lanes_of(unit, H_));
+  }
 
   void save(const Step& s, int row, int which, int of, int unit, V v) const {
     store_lanes(this->template value<Stored>(a_.saved, s, row, of * H_) + which * H_ + unit, v,
@@ -106,6 +122,9 @@ template <class T> class ForwardPass : public Pass<T> {
     if (row >= s.alive_after) store_lanes(this->row_of(static_cast<Real*>(a_.h_n), row, P_) + unit, h, lanes);
   }
 
+  // The projected inputs of a row after their layer norm, with the biases: [G][units].
+  Real* entering(int row) const { return entering_ + static_cast<std::int64_t>(row) * G_ * this->Hs_; }
+
   // A row of the recurrent product, as in a tile: [blocks][gates][lanes].
   Real* raw(int row, int unit) const {
     return raw_ + static_cast<std::int64_t>(row) * G_ * this->Hs_ + static_cast<std::int64_t>(unit) * G_;
@@ -119,33 +138,67 @@ template <class T> class ForwardPass : public Pass<T> {
           store<Real>(raw(row + m, (block + b) * kWidth) + (first + g) * kWidth, load<Real>(tile));
   }
 
-  // The layer norm of whole rows, then `sink(row, 1, block, 1, tile)` for this thread's units, as after a product.
-  template <class Sink>
-  void normalise(const Share& share, const Step& s, int first, int gates, int which, const Sink& sink) const {
+  // The layer norm of whole rows, of Gates gates from `first` on, then `sink(row, 1, block, blocks, tile)` for this
+  // thread's units, as after a product. With the first gates the projected inputs are normalised, too.
+  template <int Gates, class Sink>
+  void normalise(const Share& share, const Step& s, int first, int which, const Sink& sink) const {
     share.meet();
+    const Range blocks = share.of(unit_blocks<Real>(H_));
+    const int H = H_;
+    const std::ptrdiff_t stride = static_cast<std::ptrdiff_t>(G_) * kWidth;
+    const Real* gains = this->parameters_of(p_.norm_hh, G_) + static_cast<std::ptrdiff_t>(first) * H;
     share.for_each_row(s.alive, [&](int row) {
-      const Moments<Real> found = moments<Real>(raw(row, 0) + first * kWidth, gates, G_, H_, static_cast<Real>(p_.eps));
+      if (first == 0 && entering_ != nullptr) normalise_inputs(s, row, blocks);
+      const Real* product = raw(row, 0) + first * kWidth;
+      const Moments<Real> found = moments<Gates>(product, G_, H, static_cast<Real>(p_.eps));
       if (a_.deviation != nullptr) {
         Real* deviation = this->template value<Real>(a_.deviation, s, row, 2);
         for (int later = which; later < 2; ++later) deviation[later] = found.inverse_deviation;
       }
-      this->for_my_units(share, H_, [&](int unit) {
-        alignas(64) Real tile[4 * kWidth];
-        for (int gate = first; gate < first + gates; ++gate) {
-          const V x = (load<Real>(raw(row, unit) + gate * kWidth) - found.mean) * found.inverse_deviation;
-          if (a_.normalized != nullptr)
-            store_lanes(this->template value<Stored>(a_.normalized, s, row, G_ * H_) + gate * H_ + unit, x,
-                        this->lanes_of(unit, H_));
-          store<Real>(tile + (gate - first) * kWidth, x * this->parameter(p_.norm_hh, gate, G_, unit));
+      Stored* normalized = a_.normalized == nullptr
+                               ? nullptr
+                               : this->template value<Stored>(a_.normalized, s, row, G_ * H) + first * H;
+      constexpr int most = 8;  // unit blocks of a tile
+      alignas(64) Real tile[most * Gates * kWidth];
+      for (int block = blocks.first; block < blocks.last; block += most) {
+        const int count = blocks.last - block < most ? blocks.last - block : most;
+        for (int b = 0; b < count; ++b) {
+          const int unit = (block + b) * kWidth, lanes = this->lanes_of(unit, H);
+#pragma GCC unroll 4
+          for (int gate = 0; gate < Gates; ++gate) {
+            const V x = (load<Real>(product + (block + b) * stride + gate * kWidth) - found.mean) * found.inverse_deviation;
+            if (normalized != nullptr) store_lanes(normalized + gate * H + unit, x, lanes);
+            store<Real>(tile + (b * Gates + gate) * kWidth, x * load_lanes(gains + gate * H + unit, lanes));
+          }
         }
-        sink(row, 1, unit / kWidth, 1, tile);
-      });
+        sink(row, 1, block, count, tile);
+      }
     });
   }
 
  private:
   const Real* bias_ih() const { return static_cast<const Real*>(p_.bias_ih[index_]); }
   const Real* bias_hh() const { return static_cast<const Real*>(p_.bias_hh[index_]); }
+
+  void normalise_inputs(const Step& s, int row, Range blocks) const {
+    const int H = H_, Hs = this->Hs_;
+    const Stored* from = this->template value<Stored>(a_.gates, s, row, G_ * H);
+    const Moments<Real> found = moments<Real>(from, G_ * H, static_cast<Real>(p_.eps));
+    if (a_.input_moments != nullptr) {
+      Real* kept = this->template value<Real>(a_.input_moments, s, row, 2);
+      kept[0] = found.mean;
+      kept[1] = found.inverse_deviation;
+    }
+    const Real* gains = this->parameters_of(p_.norm_ih, G_);
+    const Real* biases = biases_;
+    Real* to = entering(row);
+    for (int gate = 0; gate < G_; ++gate, from += H, gains += H, to += Hs)
+      for (int unit = blocks.first * kWidth; unit < blocks.last * kWidth; unit += kWidth) {
+        const int lanes = this->lanes_of(unit, H);
+        const V x = (load_lanes(from + unit, lanes) - found.mean) * found.inverse_deviation * load_lanes(gains + unit, lanes);
+        store<Real>(to + unit, biases == nullptr ? x : x + load<Real>(biases + gate * Hs + unit));
+      }
+  }
 
   // `to` is null while memory is only counted.
   void add_biases(Real* to) {
@@ -173,6 +226,7 @@ template <class T> class ForwardPass : public Pass<T> {
   Real* states_[2];
   Input* inputs_;
   Real* raw_ = nullptr;
+  Real* entering_ = nullptr;
 };
 
 }  // namespace tidegate::TIDEGATE_ISA

@@ -86,9 +86,9 @@ template <class T> class GruForward : public ForwardPass<T> {
           normalises ? this->keep(row, rows, block, blocks, 0, 3, tile) : cells(row, rows, block, blocks, tile);
         },
         [&](int row, int rows, int block, int blocks, Ahead& ahead) {
-            this->prefetch(s, row, rows, 0, 3, block, blocks, ahead);
-          });
-    if (normalises) this->normalise(share, s, 0, 3, 0, cells);
+          this->prefetch(s, row, rows, 0, 3, block, blocks, ahead);
+        });
+    if (normalises) this->template normalise<3>(share, s, 0, 0, cells);
   }
 
   // r and z in place in the tile, then n and the states: two loops of which the processor overlaps the turns.
@@ -99,16 +99,13 @@ template <class T> class GruForward : public ForwardPass<T> {
   }
 
   void gates_after(const Step& s, int row, int first, int blocks, Real* tile) const {
-    const int H = H_, Hs = this->Hs_;
-    const Stored* gates = this->template value<Stored>(a_.gates, s, row, 3 * H) + first;
-    const Real* biases = this->biases_ == nullptr ? nullptr : this->biases_ + first;
+    const int H = H_;
+    const auto entering = this->entering_at(s, row, first);
     Stored* saved = a_.saved == nullptr ? nullptr : this->template value<Stored>(a_.saved, s, row, 4 * H) + first;
     for (int b = 0; b < blocks; ++b, tile += 3 * kWidth) {
       const int unit = b * kWidth, lanes = this->lanes_of(first + unit, H);
       for (int which = 0; which < 2; ++which) {
-        V sum = load<Real>(tile + which * kWidth) + load_lanes(gates + which * H + unit, lanes);
-        if (biases != nullptr) sum += load<Real>(biases + which * Hs + unit);
-        const V opened = sigmoid(sum);
+        const V opened = sigmoid(load<Real>(tile + which * kWidth) + entering.of(which, unit, lanes));
         store<Real>(tile + which * kWidth, opened);
         if (saved != nullptr) store_lanes(saved + which * H + unit, opened, lanes);
       }
@@ -116,21 +113,19 @@ template <class T> class GruForward : public ForwardPass<T> {
   }
 
   void after(const Step& s, int row, int first, int blocks, const Real* tile, const Real* from, Real* to) const {
-    const int H = H_, Hs = this->Hs_;
+    const int H = H_;
     const bool zones = this->zones_h();
-    const Stored* gates = this->template value<Stored>(a_.gates, s, row, 3 * H) + first;
-    const Real* biases = this->biases_ == nullptr ? nullptr : this->biases_ + 2 * Hs + first;
+    const auto entering = this->entering_at(s, row, first);
+    // The recurrent bias of n, which the reset gate multiplies, stands behind the others.
+    const Real* bias_n = this->biases_ == nullptr ? nullptr : this->biases_ + 3 * this->Hs_ + first;
     const Real* states = from + static_cast<std::int64_t>(row) * Ps_ + first;
     Stored* saved = a_.saved == nullptr ? nullptr : this->template value<Stored>(a_.saved, s, row, 4 * H) + first;
     const auto out = this->out_of(s, row, first, to);
     for (int b = 0; b < blocks; ++b, tile += 3 * kWidth) {
       const int unit = b * kWidth, lanes = this->lanes_of(first + unit, H);
-      const V r = load<Real>(tile), z = load<Real>(tile + kWidth);
-      V of_n = load<Real>(tile + 2 * kWidth), sum = load_lanes(gates + 2 * H + unit, lanes);
-      if (biases != nullptr) {
-        sum += load<Real>(biases + unit);
-        of_n += load<Real>(biases + Hs + unit);
-      }
+      const V r = load<Real>(tile), z = load<Real>(tile + kWidth), sum = entering.of(2, unit, lanes);
+      V of_n = load<Real>(tile + 2 * kWidth);
+      if (bias_n != nullptr) of_n += load<Real>(bias_n + unit);
       const V n = tanh(multiply_add(r, of_n, sum)), h = load<Real>(states + unit);
       if (saved != nullptr) {
         store_lanes(saved + 2 * H + unit, n, lanes);
@@ -156,9 +151,9 @@ template <class T> class GruForward : public ForwardPass<T> {
           normalises ? this->keep(row, rows, block, blocks, 0, 2, tile) : gates(row, rows, block, blocks, tile);
         },
         [&](int row, int rows, int block, int blocks, Ahead& ahead) {
-            this->prefetch(s, row, rows, 0, 2, block, blocks, ahead);
-          });
-    if (normalises) this->normalise(share, s, 0, 2, 0, gates);
+          this->prefetch(s, row, rows, 0, 2, block, blocks, ahead);
+        });
+    if (normalises) this->template normalise<2>(share, s, 0, 0, gates);
     share.meet();
     const auto reset = this->inputs(share, alive, reset_, Ps_, H_, false, reset_inputs_);
     const auto candidates = [&](int row, int rows, int block, int blocks, const Real* tile) {
@@ -170,9 +165,9 @@ template <class T> class GruForward : public ForwardPass<T> {
           normalises ? this->keep(row, rows, block, blocks, 2, 1, tile) : candidates(row, rows, block, blocks, tile);
         },
         [&](int row, int rows, int block, int blocks, Ahead& ahead) {
-            this->prefetch(s, row, rows, 2, 1, block, blocks, ahead);
-          });
-    if (normalises) this->normalise(share, s, 2, 1, 1, candidates);
+          this->prefetch(s, row, rows, 2, 1, block, blocks, ahead);
+        });
+    if (normalises) this->template normalise<1>(share, s, 2, 1, candidates);
   }
 
   void gates_before(const Step& s, int row, int rows, int block, int blocks, const Real* tile, const Real* from) const {
@@ -301,7 +296,8 @@ template <class T> class GruBackward : public BackwardPass<T> {
 
   void back_after(const Share& share, const Step& s, int alive, const char* packed) const {
     const bool normalises = p_.norm_hh != nullptr;
-    if (normalises) this->through_norm(share, s, alive, 0, 3, 0, 4, [](int gate) { return gate == 2 ? 0 : gate + 1; });
+    if (normalises)
+      this->template through_norm<3>(share, s, alive, 0, 0, 4, [](int gate) { return gate == 2 ? 0 : gate + 1; });
     this->multiply(share, s, alive, normalises ? a_.grad_product : a_.grad_gates, (normalises ? 3 : 4) * H_, 0, 3 * H_,
                    packed, H_, [&](int row, int rows, int block, int blocks, const Real* tile) {
                      this->add_to_carry(row, rows, block, blocks, tile);
@@ -312,7 +308,7 @@ template <class T> class GruBackward : public BackwardPass<T> {
   void back_before(const Share& share, const Step& s, int alive, const char* packed) const {
     const auto same = [](int gate) { return gate; };
     const bool normalises = p_.norm_hh != nullptr;
-    if (normalises) this->through_norm(share, s, alive, 2, 1, 1, 3, same);
+    if (normalises) this->template through_norm<1>(share, s, alive, 2, 1, 3, same);
     void* grads = normalises ? a_.grad_product : a_.grad_gates;
     this->multiply(share, s, alive, grads, 3 * H_, 2 * H_, H_, packed, H_,
                    [&](int row, int rows, int block, int blocks, const Real* tile) {
@@ -320,7 +316,7 @@ template <class T> class GruBackward : public BackwardPass<T> {
                        through_reset(s, row + m, block * kWidth, blocks, tile);
                    });
     share.meet();
-    if (normalises) this->through_norm(share, s, alive, 0, 2, 0, 3, same);
+    if (normalises) this->template through_norm<2>(share, s, alive, 0, 0, 3, same);
     this->multiply(share, s, alive, grads, 3 * H_, 0, 2 * H_, packed + gates_offset(H_), H_,
                    [&](int row, int rows, int block, int blocks, const Real* tile) {
                      this->add_to_carry(row, rows, block, blocks, tile);

@@ -37,6 +37,7 @@ struct Parameters {
   const void* bias_ih[2];    // Real [G, H] of each direction
   const void* bias_hh[2];    // Real [G, H]: the reset gate multiplies n's where it stands after the product
   const void* peephole;      // Real [D, 3, H]: i f o of the LSTM
+  const void* norm_ih;       // Real [D, G, H]: gain of the layer norm of the projected inputs; only with norm_hh
   const void* norm_hh;       // Real [D, G, H]: gain of the layer norm of the recurrent product
   const void* norm_c;        // Real [D, 2, H]: gain and bias of the layer norm of c
   const void* dropout_mask;  // Real [D, B, P]: what h_{t-1} is multiplied by where it enters W_hh
@@ -50,7 +51,7 @@ struct Forward {
   Layout layout;
   Parameters parameters;
   const char* packed;  // the weights as `pack` left them; null packs them in the call
-  const void* gates;   // [N, D, G, H]: projected inputs without their biases
+  const void* gates;   // [N, D, G, H]: projected inputs before their layer norm, if any, and without their biases
   const void* h_0;     // Real [D, B, P]
   const void* c_0;     // Real [D, B, H]: the LSTM's
   void* output;        // [N, D, P]
@@ -61,6 +62,7 @@ struct Forward {
   void* saved;
   void* normalized;    // [N, D, G, H]: the recurrent product, normalised, before its gain; with norm_hh
   void* deviation;     // Real [N, D, 2]: 1 / standard deviation of the product (r and z, then n, reset before)
+  void* input_moments; // Real [N, D, 2]: mean and 1 / standard deviation of the projected inputs; with norm_ih
 };
 
 struct Backward {
@@ -72,6 +74,8 @@ struct Backward {
   const void* saved;        // these as the forward pass left them
   const void* normalized;
   const void* deviation;
+  const void* input_moments;
+  const void* gates;        // as the forward pass took them; with norm_ih
   const void* output;
   const void* h_0;
   const void* c_0;
@@ -79,12 +83,15 @@ struct Backward {
   // the product: n (recurrent) r z n (input).
   void* grad_gates;
   void* grad_product;       // [N, D, G, H]: of the recurrent product before its layer norm; with norm_hh
+  void* grad_inputs;        // [N, D, G, H]: of the projected inputs before their layer norm; with norm_ih
   void* grad_projected;     // [N, D, P]: of the projection's result; with weight_hr
   void* previous;           // [N, D, P]: h_{t-1} as it entered W_hh
   void* before_projection;  // [N, D, H]: o * tanh(c); with weight_hr
   void* grad_h_0;           // Real [D, B, P]
   void* grad_c_0;           // Real [D, B, H]
   void* grad_peephole;      // Real [D, B, 3, H], row by row; with peephole
+  void* grad_norm_ih;       // Real [D, B, G, H], row by row; with norm_ih
+  void* grad_norm_hh;       // Real [D, B, G, H], row by row; with norm_hh
   void* grad_norm_c;        // Real [D, B, 2, H], row by row; with norm_c
 };
 

@@ -28,8 +28,7 @@ template <class T> class LstmForward : public ForwardPass<T> {
 
   LstmForward(const Forward& a, const std::int64_t* offsets, int direction, Arena& arena)
       : Base(a, offsets, direction, arena, 4, 5),
-        plain_(p_.peephole == nullptr && p_.norm_hh == nullptr && p_.norm_c == nullptr && !this->zones_h() &&
-               !this->zones_c() && !projects(l_)) {
+        plain_(p_.peephole == nullptr && !this->zones_h() && !this->zones_c() && !projects(l_)) {
     const std::size_t rows = l_.rows;
     memory_ = arena.take<Real>(rows * Hs_);
     if (p_.norm_c != nullptr) {
@@ -92,7 +91,7 @@ template <class T> class LstmForward : public ForwardPass<T> {
           [&](int row, int rows, int block, int blocks, Ahead& ahead) {
             this->prefetch(s, row, rows, 0, 4, block, blocks, ahead);
           });
-      if (normalises) this->normalise(share, s, 0, 4, 0, cells);
+      if (normalises) this->template normalise<4>(share, s, 0, 0, cells);
       if (p_.norm_c != nullptr) expose_normal(share, s, alive, from, to);
       if (projects(l_)) project(share, s, alive, packed + projection_offset(l_), from, to);
       share.meet();
@@ -121,19 +120,15 @@ template <class T> class LstmForward : public ForwardPass<T> {
   void activate(const Step& s, int row, int first, int blocks, Real* tile) const {
     const int H = H_, Hs = Hs_;
     const bool peeps = p_.peephole != nullptr;
-    const Stored* gates = this->template value<Stored>(a_.gates, s, row, 4 * H) + first;
-    const Real* biases = this->biases_ == nullptr ? nullptr : this->biases_ + first;
+    const auto entering = this->entering_at(s, row, first);
     const Real* memory = memory_ + static_cast<std::int64_t>(row) * Hs + first;
     Stored* saved = a_.saved == nullptr ? nullptr : this->template value<Stored>(a_.saved, s, row, 5 * H) + first;
     for (int b = 0; b < blocks; ++b, tile += 4 * kWidth) {
       const int unit = b * kWidth, lanes = this->lanes_of(first + unit, H);
+      const auto gate = [&](int which) { return load<Real>(tile + which * kWidth) + entering.of(which, unit, lanes); };
       const auto keep = [&](int which, V v) {
         store<Real>(tile + which * kWidth, v);
         if (saved != nullptr) store_lanes(saved + which * H + unit, v, lanes);
-      };
-      const auto gate = [&](int which) {
-        const V sum = load<Real>(tile + which * kWidth) + load_lanes(gates + which * H + unit, lanes);
-        return biases == nullptr ? sum : sum + load<Real>(biases + which * Hs + unit);
       };
       V i = gate(0), f = gate(1);
       const V o = gate(3);
@@ -149,12 +144,14 @@ template <class T> class LstmForward : public ForwardPass<T> {
     }
   }
 
-  // The states of a row without any option. Pointers are looked up once: the compiler must take it that a store changes
-  // whatever is not in a local variable.
+  // The states of a row with no option but layer norms, for which c and o wait. Pointers are looked up once: the compiler
+  // must take it that a store changes whatever is not in a local variable.
   void plain_cells(const Step& s, int row, int first, int blocks, const Real* tile, Real* to) const {
-    const int H = H_, Hs = Hs_;
+    const int H = H_;
+    const std::int64_t at = static_cast<std::int64_t>(row) * Hs_ + first;
+    const bool waits = p_.norm_c != nullptr;
     Stored* saved = a_.saved == nullptr ? nullptr : this->template value<Stored>(a_.saved, s, row, 5 * H) + 4 * H + first;
-    Real* memory = memory_ + static_cast<std::int64_t>(row) * Hs + first;
+    Real *memory = memory_ + at, *candidate = waits ? candidate_ + at : nullptr, *open = waits ? open_ + at : nullptr;
     Real* c_n = row >= s.alive_after ? this->row_of(static_cast<Real*>(a_.c_n), row, H) + first : nullptr;
     const auto out = this->out_of(s, row, first, to);
     for (int b = 0; b < blocks; ++b, tile += 4 * kWidth) {
@@ -165,7 +162,12 @@ template <class T> class LstmForward : public ForwardPass<T> {
       store<Real>(memory + unit, c);
       if (c_n != nullptr) store_lanes(c_n + unit, c, lanes);
       if (saved != nullptr) store_lanes(saved + unit, c, lanes);
-      out.put(unit, o * tanh(c), lanes);
+      if (waits) {
+        store<Real>(candidate + unit, c);
+        store<Real>(open + unit, o);
+      } else {
+        out.put(unit, o * tanh(c), lanes);
+      }
     }
   }
 
@@ -205,11 +207,18 @@ template <class T> class LstmForward : public ForwardPass<T> {
     share.meet();
     share.for_each_row(alive, [&](int row) {
       const Real* candidate = candidate_ + static_cast<std::int64_t>(row) * Hs_;
-      const Moments<Real> found = moments<Real>(candidate, 1, 1, H_, static_cast<Real>(p_.eps));
-      this->for_my_units(share, H_, [&](int unit) {
+      const Moments<Real> found = moments<Real>(candidate, H_, static_cast<Real>(p_.eps));
+      const Real* open = open_ + static_cast<std::int64_t>(row) * Hs_;
+      const Real *gains = this->parameters_of(p_.norm_c, 2), *biases = gains + H_;
+      const auto exposed = [&](int unit, int lanes) {
         const V x = (load<Real>(candidate + unit) - found.mean) * found.inverse_deviation;
-        const V y = multiply_add(x, this->parameter(p_.norm_c, 0, 2, unit), this->parameter(p_.norm_c, 1, 2, unit));
-        expose(s, row, unit, load<Real>(open_ + static_cast<std::int64_t>(row) * Hs_ + unit) * tanh(y), from, to);
+        return load<Real>(open + unit) *
+               tanh(multiply_add(x, load_lanes(gains + unit, lanes), load_lanes(biases + unit, lanes)));
+      };
+      const auto out = this->out_of(s, row, 0, to);
+      this->for_my_units(share, H_, [&](int unit) {
+        const int lanes = this->lanes_of(unit, H_);
+        plain_ ? out.put(unit, exposed(unit, lanes), lanes) : expose(s, row, unit, exposed(unit, lanes), from, to);
       });
     });
   }

@@ -76,7 +76,7 @@ template <class T> class LstmBackward : public BackwardPass<T> {
         });
       }
       share.meet();
-      if (normalises) this->through_norm(share, s, alive, 0, 4, 0, 4, [](int gate) { return gate; });
+      if (normalises) this->template through_norm<4>(share, s, alive, 0, 0, 4, [](int gate) { return gate; });
       this->multiply(share, s, alive, normalises ? a_.grad_product : a_.grad_gates, 4 * H_, 0, 4 * H_, packed, P_,
                      [&](int row, int rows, int block, int blocks, const Real* tile) {
                        this->add_to_carry(row, rows, block, blocks, tile);
@@ -155,55 +155,71 @@ template <class T> class LstmBackward : public BackwardPass<T> {
                    });
   }
 
-  // h = o * tanh(y), y = LN(c): the gradients of o and c wait for the sums over the row.
+  // h = o * tanh(y), y = LN(c): the gradients of o and c wait for the sums over the row, and for the other threads that
+  // have units of it.
   void back_through_norm_c(const Share& share, const Step& s, int alive) const {
-    share.for_each_row(alive, [&](int row) {
-      const Row at = row_at(s, row);
-      this->for_my_units(share, H_, [&](int unit) {
-        const int lanes = this->lanes_of(unit, H_);
-        const V c = multiply_add(at.of(1, unit, lanes), at.previous_memory(unit, lanes),
-                                 at.of(0, unit, lanes) * at.of(2, unit, lanes));
-        store<Real>(candidate(row) + unit, c);
-        if (!projects(l_)) store<Real>(of_exposed(row) + unit, take_state(at, s, row, unit, H_));
+    const auto moments_of = [&](int row) { return moments<Real>(candidate(row), H_, static_cast<Real>(p_.eps)); };
+    if (share.unit_parts == 1)
+      return share.for_each_row(alive, [&](int row) {
+        find_candidate(share, s, row);
+        const Moments<Real> found = moments_of(row);
+        back_to_normal(share, s, row, found);
+        back_to_candidate(share, s, row, found);
       });
-    });
+    share.for_each_row(alive, [&](int row) { find_candidate(share, s, row); });
     share.meet();
-    share.for_each_row(alive, [&](int row) {
-      const Row at = row_at(s, row);
-      const Moments<Real> found = moments<Real>(candidate(row), 1, 1, H_, static_cast<Real>(p_.eps));
-      this->for_my_units(share, H_, [&](int unit) {
-        const int lanes = this->lanes_of(unit, H_);
-        const V gain = this->parameter(p_.norm_c, 0, 2, unit);
-        const V x = (load<Real>(candidate(row) + unit) - found.mean) * found.inverse_deviation;
-        const V exposed = tanh(multiply_add(x, gain, this->parameter(p_.norm_c, 1, 2, unit)));
-        const V o = at.of(3, unit, lanes), dh = load<Real>(of_exposed(row) + unit);
-        const V dy = dh * o * (1 - exposed * exposed);
-        Real* sums = this->row_of(static_cast<Real*>(a_.grad_norm_c), row, 2 * H_) + unit;
-        store_lanes(sums, load_lanes(sums, lanes) + dy * x, lanes);
-        store_lanes(sums + H_, load_lanes(sums + H_, lanes) + dy, lanes);
-        store<Real>(of_normal(row) + unit, dy * gain);
-        if (at.exposed != nullptr) store_lanes(at.exposed + unit, o * exposed, lanes);
-        at.grad_gate(3, unit, dh * exposed * o * (1 - o), lanes);
-      });
-    });
+    share.for_each_row(alive, [&](int row) { back_to_normal(share, s, row, moments_of(row)); });
     share.meet();
-    share.for_each_row(alive, [&](int row) {
-      const Row at = row_at(s, row);
-      const Moments<Real> found = moments<Real>(candidate(row), 1, 1, H_, static_cast<Real>(p_.eps));
-      V sums{}, products{};
-      for (int unit = 0; unit < H_; unit += kWidth) {
-        const V x = (load<Real>(candidate(row) + unit) - found.mean) * found.inverse_deviation;
-        const V dy = load_lanes(of_normal(row) + unit, this->lanes_of(unit, H_));
-        sums += dy;
-        products += dy * x;
-      }
-      const Real mean = sum_lanes<Real>(sums) / H_, along = sum_lanes<Real>(products) / H_;
-      this->for_my_units(share, H_, [&](int unit) {
-        const V c = load<Real>(candidate(row) + unit), x = (c - found.mean) * found.inverse_deviation;
-        const V dc = found.inverse_deviation * (load<Real>(of_normal(row) + unit) - mean - x * along);
-        const V of_o = load_lanes(at.grads + 3 * H_ + unit, this->lanes_of(unit, H_));
-        back_to_gates(at, s, row, unit, c, at.previous_memory(unit, this->lanes_of(unit, H_)), dc, of_o);
-      });
+    share.for_each_row(alive, [&](int row) { back_to_candidate(share, s, row, moments_of(row)); });
+  }
+
+  void find_candidate(const Share& share, const Step& s, int row) const {
+    const Row at = row_at(s, row);
+    Real *to = candidate(row), *of = of_exposed(row);
+    const bool projected = projects(l_);
+    this->for_my_units(share, H_, [&](int unit) {
+      const int lanes = this->lanes_of(unit, at.units);
+      store<Real>(to + unit, multiply_add(at.of(1, unit, lanes), at.previous_memory(unit, lanes),
+                                          at.of(0, unit, lanes) * at.of(2, unit, lanes)));
+      if (!projected) store<Real>(of + unit, take_state(at, s, row, unit, at.units));
+    });
+  }
+
+  void back_to_normal(const Share& share, const Step& s, int row, Moments<Real> found) const {
+    const Row at = row_at(s, row);
+    const Real *c = candidate(row), *of_h = of_exposed(row);
+    const Real *gains = this->parameters_of(p_.norm_c, 2), *biases = gains + H_;
+    Real *to = of_normal(row), *of_gains = this->row_of(static_cast<Real*>(a_.grad_norm_c), row, 2 * H_);
+    Real* of_biases = of_gains + H_;
+    this->for_my_units(share, H_, [&](int unit) {
+      const int lanes = this->lanes_of(unit, at.units);
+      const V gain = load_lanes(gains + unit, lanes), x = (load<Real>(c + unit) - found.mean) * found.inverse_deviation;
+      const V exposed = tanh(multiply_add(x, gain, load_lanes(biases + unit, lanes)));
+      const V o = at.of(3, unit, lanes), dh = load<Real>(of_h + unit);
+      const V dy = dh * o * (1 - exposed * exposed);
+      store_lanes(of_gains + unit, load_lanes(of_gains + unit, lanes) + dy * x, lanes);
+      store_lanes(of_biases + unit, load_lanes(of_biases + unit, lanes) + dy, lanes);
+      store<Real>(to + unit, dy * gain);
+      if (at.exposed != nullptr) store_lanes(at.exposed + unit, o * exposed, lanes);
+      at.grad_gate(3, unit, dh * exposed * o * (1 - o), lanes);
+    });
+  }
+
+  void back_to_candidate(const Share& share, const Step& s, int row, Moments<Real> found) const {
+    const Row at = row_at(s, row);
+    const Real *candidates = candidate(row), *of = of_normal(row);
+    V sums{}, products{};
+    for (int unit = 0; unit < H_; unit += kWidth) {
+      const V dy = load_lanes(of + unit, this->lanes_of(unit, H_));
+      sums += dy;
+      products += dy * ((load<Real>(candidates + unit) - found.mean) * found.inverse_deviation);
+    }
+    const Real mean = sum_lanes<Real>(sums) / H_, along = sum_lanes<Real>(products) / H_;
+    this->for_my_units(share, H_, [&](int unit) {
+      const int lanes = this->lanes_of(unit, at.units);
+      const V c = load<Real>(candidates + unit), x = (c - found.mean) * found.inverse_deviation;
+      const V dc = found.inverse_deviation * (load<Real>(of + unit) - mean - x * along);
+      back_to_gates(at, s, row, unit, c, at.previous_memory(unit, lanes), dc, load_lanes(at.grads + 3 * H_ + unit, lanes));
     });
   }
 

@@ -31,27 +31,59 @@ template <class Real> struct Moments {
   Real mean, inverse_deviation;
 };
 
-// Mean and 1 / standard deviation of `gates` times `units` numbers that stand as in a tile, [blocks][of][lanes], the
-// gates side by side from the first of `values` on.
-template <class Real> inline Moments<Real> moments(const Real* values, int gates, int of, int units, Real eps) {
+template <class Real> inline Real inverse_root(Real value) {
+  return 1 / static_cast<Real>(__builtin_sqrt(static_cast<double>(value)));
+}
+
+// Mean and 1 / standard deviation of Gates times `units` numbers that stand as in a tile, [blocks][of][lanes], the gates
+// side by side from the first of `values` on.
+template <int Gates, class Real> inline Moments<Real> moments(const Real* values, int of, int units, Real eps) {
   constexpr int width = kLanes<Real>;
   const auto sum = [&](Real mean, bool squared) {
-    Vec<Real> sums{};
+    Vec<Real> sums[Gates]{};
     for (int unit = 0; unit < units; unit += width)
-      for (int gate = 0; gate < gates; ++gate) {
+#pragma GCC unroll 4
+      for (int gate = 0; gate < Gates; ++gate) {
         Vec<Real> v = load<Real>(values + unit * of + gate * width) - mean;
         if (units - unit < width) {
           Real exact[width];
           store<Real>(exact, v);
           v = load_lanes(exact, units - unit);
         }
-        sums += squared ? v * v : v;
+        sums[gate] += squared ? v * v : v;
       }
-    return sum_lanes<Real>(sums) / static_cast<Real>(gates * units);
+    for (int gate = 1; gate < Gates; ++gate) sums[0] += sums[gate];
+    return sum_lanes<Real>(sums[0]) / static_cast<Real>(Gates * units);
   };
   const Real mean = sum(0, false);
   const Real variance = sum(mean, true);
-  return {mean, 1 / static_cast<Real>(__builtin_sqrt(static_cast<double>(variance + eps)))};
+  return {mean, inverse_root(variance + eps)};
+}
+
+// The same of `count` numbers side by side.
+template <class Real, class Stored> inline Moments<Real> moments(const Stored* values, int count, Real eps) {
+  constexpr int width = kLanes<Real>, chains = 4;
+  const auto sum = [&](Real mean, bool squared) {
+    Vec<Real> sums[chains]{};
+    int at = 0;
+    for (; at + chains * width <= count; at += chains * width)
+#pragma GCC unroll 4
+      for (int chain = 0; chain < chains; ++chain) {
+        const Vec<Real> v = load_lanes(values + at + chain * width, width) - mean;
+        sums[chain] += squared ? v * v : v;
+      }
+    for (; at < count; at += width) {
+      const int lanes = count - at < width ? count - at : width;
+      Real exact[width];
+      store<Real>(exact, load_lanes(values + at, lanes) - mean);
+      const Vec<Real> v = load_lanes(exact, lanes);
+      sums[0] += squared ? v * v : v;
+    }
+    return sum_lanes<Real>((sums[0] + sums[1]) + (sums[2] + sums[3])) / static_cast<Real>(count);
+  };
+  const Real mean = sum(0, false);
+  const Real variance = sum(mean, true);
+  return {mean, inverse_root(variance + eps)};
 }
 
 template <class T> class Pass {
@@ -94,6 +126,11 @@ template <class T> class Pass {
   V parameter(const void* base, int which, int of, int unit) const {
     const Real* from = static_cast<const Real*>(base) + (static_cast<std::int64_t>(index_) * of + which) * H_;
     return load_lanes(from + unit, lanes_of(unit, H_));
+  }
+
+  // All gates' parameters of this direction, [G, H].
+  const Real* parameters_of(const void* base, int of) const {
+    return static_cast<const Real*>(base) + static_cast<std::int64_t>(index_) * of * H_;
   }
 
   const Real* dropout_mask(int row) const {

@@ -12,6 +12,7 @@ template <class T> class RnnForward : public ForwardPass<T> {
   using Base = ForwardPass<T>;
   using typename Base::Product;
   using typename Base::Real;
+  using typename Base::Stored;
   using typename Base::V;
   using Base::a_;
   using Base::H_;
@@ -57,23 +58,30 @@ template <class T> class RnnForward : public ForwardPass<T> {
           [&](int row, int rows, int block, int blocks, Ahead& ahead) {
             this->prefetch(s, row, rows, 0, 1, block, blocks, ahead);
           });
-      if (normalises) this->normalise(share, s, 0, 1, 0, cells);
+      if (normalises) this->template normalise<1>(share, s, 0, 0, cells);
       share.meet();
     }
   }
 
  private:
   void cells(const Step& s, int row, int rows, int block, int blocks, const Real* tile, const Real* from, Real* to) const {
-    for (int m = 0; m < rows; ++m)
-      for (int b = 0; b < blocks; ++b, tile += kWidth)
-        cell(s, row + m, (block + b) * kWidth, load<Real>(tile), from, to);
-  }
-
-  TIDEGATE_INLINE void cell(const Step& s, int row, int unit, V product, const Real* from, Real* to) const {
-    const V x = this->gate(s, row, 0, unit) + product;
-    const V h = l_.cell == Cell::rnn_tanh ? tanh(x) : select<Real>(x <= V{}, V{}, x);
-    if (a_.saved != nullptr) this->save(s, row, 0, 1, unit, h);
-    this->emit(s, row, unit, h, from, to);
+    const int H = H_, first = block * kWidth;
+    const bool zones = this->zones_h(), relu = l_.cell != Cell::rnn_tanh;
+    for (int m = row; m < row + rows; ++m) {
+      const auto entering = this->entering_at(s, m, first);
+      const auto out = this->out_of(s, m, first, to);
+      Stored* saved = a_.saved == nullptr ? nullptr : this->template value<Stored>(a_.saved, s, m, H) + first;
+      for (int b = 0; b < blocks; ++b, tile += kWidth) {
+        const int unit = b * kWidth, lanes = this->lanes_of(first + unit, H);
+        const V x = load<Real>(tile) + entering.of(0, unit, lanes);
+        const V h = relu ? select<Real>(x <= V{}, V{}, x) : tanh(x);
+        if (saved != nullptr) store_lanes(saved + unit, h, lanes);
+        if (zones)
+          this->emit(s, m, first + unit, h, from, to);
+        else
+          out.put(unit, h, lanes);
+      }
+    }
   }
 };
 
@@ -125,7 +133,7 @@ template <class T> class RnnBackward : public BackwardPass<T> {
         });
       });
       share.meet();
-      if (normalises) this->through_norm(share, s, alive, 0, 1, 0, 1, [](int gate) { return gate; });
+      if (normalises) this->template through_norm<1>(share, s, alive, 0, 0, 1, [](int gate) { return gate; });
       this->multiply(share, s, alive, normalises ? a_.grad_product : a_.grad_gates, H_, 0, H_, packed, H_,
                      [&](int row, int rows, int block, int blocks, const Real* tile) {
                        this->add_to_carry(row, rows, block, blocks, tile);

@@ -159,15 +159,6 @@ template <class Real> TIDEGATE_INLINE IntVec<Real> load_mask(const std::uint8_t*
   return __builtin_convertvector(bytes, IntVec<Real>) != 0;
 }
 
-// The lanes added up, always in the same order.
-template <class Real> TIDEGATE_INLINE Real sum_lanes(Vec<Real> v) {
-  Real lanes[kLanes<Real>];
-  store<Real>(lanes, v);
-  for (int width = kLanes<Real> / 2; width > 0; width /= 2)
-    for (int lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
-  return lanes[0];
-}
-
 // a * b + c, fused where the instruction set has it. The build forbids the compiler to fuse on its own
 // (-ffp-contract=off), so that a value never depends on which of several loops computed it.
 TIDEGATE_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) {
@@ -211,6 +202,17 @@ template <class Real> TIDEGATE_INLINE Vec<Real> pick(Vec<Real> first, Vec<Real> 
 #else
   return __builtin_shuffle(first, second, which);
 #endif
+}
+
+// The lanes added up, always in the same order: halves onto halves.
+template <class Real> TIDEGATE_INLINE Real sum_lanes(Vec<Real> v) {
+#pragma GCC unroll 4
+  for (int width = kLanes<Real> / 2; width > 0; width /= 2) {
+    IntVec<Real> which;
+    for (int lane = 0; lane < kLanes<Real>; ++lane) which[lane] = (lane + width) % kLanes<Real>;
+    v += pick<Real>(v, v, which);
+  }
+  return v[0];
 }
 
 // Rows become columns, lane l of row m being lane m of row l: in each stage pairs of rows exchange the halves of

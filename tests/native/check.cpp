@@ -60,7 +60,7 @@ void run(const Case& a, const States& states, const Leaves& leaves, const Double
   Array bias_hh(real, half(a.bias_hh, false)), reverse_bias_hh(real, half(a.bias_hh, true));
   Array weight_hr(quantised ? Element::bytes : stored, quantised ? a.quantised_hr : a.weight_hr);
   Array scale_hh(Element::float32, a.scale_hh), scale_hr(Element::float32, a.scale_hr);
-  Array peephole(real, a.peephole), norm_hh(real, a.norm_hh), norm_c(real, a.norm_c);
+  Array peephole(real, a.peephole), norm_ih(real, a.norm_ih), norm_hh(real, a.norm_hh), norm_c(real, a.norm_c);
   Array dropout(real, a.dropout), zone_h(Element::bytes, a.zone_h), zone_c(Element::bytes, a.zone_c);
   Array projected(stored, a.gates), h_0(real, a.h_0), c_0(real, a.c_0);
   Array output(stored, hidden), h_n(real, row_states), c_n(real, a.c_0.size());
@@ -68,17 +68,18 @@ void run(const Case& a, const States& states, const Leaves& leaves, const Double
   const bool saves = learns && !(is_rnn(a.cell) && !a.option.masks && a.option.rate == 0);
   Array saved(stored, saves ? a.N * a.D * kept * a.H : 0);
   Array normalized(stored, learns && a.option.norm ? gates : 0), deviation(real, learns && a.option.norm ? a.N * a.D * 2 : 0);
+  Array input_moments(real, learns && a.option.norm ? a.N * a.D * 2 : 0);
   const Layout layout{a.cell, a.type, a.batch_sizes.data(), static_cast<std::int64_t>(a.batch_sizes.size()),
                       a.N,    a.D,    a.B,                  a.H,
                       a.P,    threads};
   const Parameters parameters{{weight_hh.data(), reverse_hh.data()}, scale_hh.data<float>(), weight_hr.data(), scale_hr.data<float>(),
                               {bias_ih.data(), reverse_bias_ih.data()}, {bias_hh.data(), reverse_bias_hh.data()},
-                              peephole.data(), norm_hh.data(), norm_c.data(), dropout.data(),
+                              peephole.data(), norm_ih.data(), norm_hh.data(), norm_c.data(), dropout.data(),
                               zone_h.data<std::uint8_t>(), zone_c.data<std::uint8_t>(),
                               a.option.masks ? 0 : a.option.rate,
                               a.option.masks || a.cell != Cell::lstm ? 0 : a.option.rate, a.eps};
   Forward forward{layout, parameters, nullptr, projected.data(), h_0.data(), c_0.data(), output.data(), h_n.data(),
-                  c_n.data(), saved.data(), normalized.data(), deviation.data()};
+                  c_n.data(), saved.data(), normalized.data(), deviation.data(), input_moments.data()};
   kernels.forward(forward);
   hold(a, where, "output", output.values(), values_of(states.output));
   hold(a, where, "h_n", h_n.values(), values_of(states.h_n));
@@ -91,7 +92,7 @@ void run(const Case& a, const States& states, const Leaves& leaves, const Double
   Array again(stored, hidden);
   forward.packed = packed;
   forward.output = again.data();
-  forward.saved = forward.normalized = forward.deviation = nullptr;
+  forward.saved = forward.normalized = forward.deviation = forward.input_moments = nullptr;
   kernels.forward(forward);
   std::free(packed);
   expect(output.same_as(again), where + ": another output with packed weights");
@@ -100,13 +101,14 @@ void run(const Case& a, const States& states, const Leaves& leaves, const Double
   Array of_output(stored, a.of_output), of_h_n(real, a.of_h_n), of_c_n(real, a.of_c_n);
   const int width = a.cell == Cell::gru ? 4 : a.G;
   Array grad_gates(stored, a.N * a.D * width * a.H), grad_product(stored, a.option.norm ? gates : 0);
+  Array grad_inputs(stored, a.option.norm ? gates : 0), grad_norm_ih(real, a.norm_ih.size() * a.B), grad_norm_hh(real, a.norm_hh.size() * a.B);
   Array grad_projected(stored, a.P == a.H ? 0 : hidden), previous(stored, hidden);
   Array before_projection(stored, a.P == a.H ? 0 : a.N * a.D * a.H), grad_h_0(real, row_states), grad_c_0(real, a.c_0.size());
   Array grad_peephole(real, a.peephole.size() * a.B), grad_norm_c(real, a.norm_c.size() * a.B);
   kernels.backward({layout, parameters, of_output.data(), of_h_n.data(), of_c_n.data(), saved.data(), normalized.data(),
-                    deviation.data(), output.data(), h_0.data(), c_0.data(), grad_gates.data(), grad_product.data(),
-                    grad_projected.data(), previous.data(), before_projection.data(), grad_h_0.data(), grad_c_0.data(),
-                    grad_peephole.data(), grad_norm_c.data()});
+                    deviation.data(), input_moments.data(), projected.data(), output.data(), h_0.data(), c_0.data(), grad_gates.data(), grad_product.data(),
+                    grad_inputs.data(), grad_projected.data(), previous.data(), before_projection.data(), grad_h_0.data(), grad_c_0.data(),
+                    grad_peephole.data(), grad_norm_ih.data(), grad_norm_hh.data(), grad_norm_c.data()});
   const auto gradient = [&](const Numbers& of) {
     Doubles found;
     for (const Number& leaf : of) found.push_back(slopes[leaf.place]);
@@ -114,8 +116,8 @@ void run(const Case& a, const States& states, const Leaves& leaves, const Double
   };
   const int D = a.D, G = a.G, H = a.H, P = a.P;
   const Doubles of_gates = grad_gates.values(), of_product = grad_product.values(), before = previous.values();
-  const Doubles normal = normalized.values(), kept_values = saved.values();
-  Doubles inputs(gates), weights(a.weight_hh.size()), biases_ih(a.bias_ih.size()), biases_hh(a.bias_hh.size()), gains(a.norm_hh.size());
+  const Doubles of_inputs = grad_inputs.values(), kept_values = saved.values();
+  Doubles inputs(gates), weights(a.weight_hh.size()), biases_ih(a.bias_ih.size()), biases_hh(a.bias_hh.size());
   for (std::int64_t n = 0; n < a.N; ++n)
     for (int d = 0; d < D; ++d)
       for (int gate = 0; gate < G; ++gate)
@@ -127,7 +129,7 @@ void run(const Case& a, const States& states, const Leaves& leaves, const Double
           inputs[at] = of_gates[(value * width + gate + apart) * H + u];
           const double recurrent = apart && gate == 2 ? of_gates[value * width * H + u] : inputs[at];
           if (a.option.bias) biases_ih[of] += inputs[at], biases_hh[of] += recurrent;
-          if (a.option.norm) gains[of] += recurrent * normal[at];
+          if (a.option.norm) inputs[at] = of_inputs[at];
           const double slope = a.option.norm ? of_product[at] : recurrent;
           for (int k = 0; k < P; ++k) {
             const double reset = a.cell == Cell::gru_reset_before && gate == 2 ? kept_values[value * kept * H + k] : 1;
@@ -138,7 +140,6 @@ void run(const Case& a, const States& states, const Leaves& leaves, const Double
   hold(a, where, "the gradient of weight_hh", weights, gradient(leaves.weight_hh));
   hold(a, where, "the gradient of bias_ih", biases_ih, gradient(leaves.bias_ih));
   hold(a, where, "the gradient of bias_hh", biases_hh, gradient(leaves.bias_hh));
-  hold(a, where, "the gradient of norm_hh", gains, gradient(leaves.norm_hh));
   hold(a, where, "the gradient of h_0", grad_h_0.values(), gradient(leaves.h_0));
   hold(a, where, "the gradient of c_0", grad_c_0.values(), gradient(leaves.c_0));
   const auto over_rows = [&](const Doubles& rows, int entries) {
@@ -148,6 +149,10 @@ void run(const Case& a, const States& states, const Leaves& leaves, const Double
   };
   if (a.option.peephole)
     hold(a, where, "the gradient of peephole", over_rows(grad_peephole.values(), 3 * H), gradient(leaves.peephole));
+  if (a.option.norm) {
+    hold(a, where, "the gradient of norm_ih", over_rows(grad_norm_ih.values(), a.G * H), gradient(leaves.norm_ih));
+    hold(a, where, "the gradient of norm_hh", over_rows(grad_norm_hh.values(), a.G * H), gradient(leaves.norm_hh));
+  }
   if (!a.norm_c.empty())
     hold(a, where, "the gradient of norm_c", over_rows(grad_norm_c.values(), 2 * H), gradient(leaves.norm_c));
   if (P != H) {

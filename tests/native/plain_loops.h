@@ -173,7 +173,7 @@ struct Case {
   int D, H, P, G, B;
   std::vector<std::int64_t> batch_sizes;
   std::int64_t N = 0;
-  Doubles gates, weight_hh, weight_hr, bias_ih, bias_hh, peephole, norm_hh, norm_c, h_0, c_0, dropout, zone_h, zone_c;
+  Doubles gates, weight_hh, weight_hr, bias_ih, bias_hh, peephole, norm_ih, norm_hh, norm_c, h_0, c_0, dropout, zone_h, zone_c;
   Doubles scale_hh, scale_hr, quantised_hh, quantised_hr;
   Doubles of_output, of_h_n, of_c_n;
   double eps = 1e-3;
@@ -208,7 +208,7 @@ struct Case {
     if (P != H) weight_hr = draw(D * P * H, scale, 0, true);
     if (option.bias) bias_ih = draw(D * G * H, 1, 0, false), bias_hh = draw(D * G * H, 1, 0, false);
     if (option.peephole) peephole = draw(D * 3 * H, 0.5, 0, false);
-    if (option.norm) norm_hh = draw(D * G * H, 0.3, 0.5, false);
+    if (option.norm) norm_ih = draw(D * G * H, 0.3, 0.8, false), norm_hh = draw(D * G * H, 0.3, 0.5, false);
     if (option.norm && lstm) norm_c = draw(D * 2 * H, 0.3, 0.5, false);
     h_0 = draw(D * B * P, 1, 0, false);
     if (lstm) c_0 = draw(D * B * H, 1, 0, false);
@@ -248,11 +248,11 @@ struct Case {
 
 // What a case reads, as numbers of the tape, and the gradient of each.
 struct Leaves {
-  Numbers gates, weight_hh, weight_hr, bias_ih, bias_hh, peephole, norm_hh, norm_c, h_0, c_0;
+  Numbers gates, weight_hh, weight_hr, bias_ih, bias_hh, peephole, norm_ih, norm_hh, norm_c, h_0, c_0;
 
   explicit Leaves(const Case& a)
       : gates(of(a.gates)), weight_hh(of(a.weight_hh)), weight_hr(of(a.weight_hr)), bias_ih(of(a.bias_ih)),
-        bias_hh(of(a.bias_hh)), peephole(of(a.peephole)), norm_hh(of(a.norm_hh)), norm_c(of(a.norm_c)), h_0(of(a.h_0)), c_0(of(a.c_0)) {}
+        bias_hh(of(a.bias_hh)), peephole(of(a.peephole)), norm_ih(of(a.norm_ih)), norm_hh(of(a.norm_hh)), norm_c(of(a.norm_c)), h_0(of(a.h_0)), c_0(of(a.c_0)) {}
 
   static Numbers of(const Doubles& values) {
     Numbers leaves;
@@ -295,9 +295,15 @@ inline States reference(const Case& a, const Leaves& in) {
         const auto bias = [&](const Numbers& biases, int gate, int unit) {
           return biases.empty() ? Number(0.0) : biases[(static_cast<std::size_t>(d) * G + gate) * H + unit];
         };
+        const auto first_gate = in.gates.begin() + value * G * H;
+        Numbers projected(first_gate, first_gate + G * H);
+        if (a.option.norm) {
+          projected = normalised(projected, a.eps);
+          for (int j = 0; j < G * H; ++j) projected[j] = projected[j] * in.norm_ih[static_cast<std::size_t>(d) * G * H + j];
+        }
         // Both biases come in here but the one that the reset gate multiplies.
         const auto x = [&](int gate, int unit) {
-          const Number sum = in.gates[(value * G + gate) * H + unit] + bias(in.bias_ih, gate, unit);
+          const Number sum = projected[gate * H + unit] + bias(in.bias_ih, gate, unit);
           return a.cell == Cell::gru && gate == 2 ? sum : sum + bias(in.bias_hh, gate, unit);
         };
         Numbers entering(h, h + P);

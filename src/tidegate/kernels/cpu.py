@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tidegate import native
 from tidegate.kernels import cpu_ops, reference
-from tidegate.kernels.cpu_gradients import Gradients, of_weight, sum_of_products
+from tidegate.kernels.cpu_gradients import Gradients, of_weight
 from tidegate.kernels.cpu_library import ops_for
 from tidegate.kernels.products import rows_times
 from tidegate.kernels.ragged import Ragged
@@ -136,32 +136,18 @@ def join_directions(weights: Sequence[Weights]) -> list[Any]:
     """
     joined = list(zip(*weights, strict=True))
     where_they_are = [() if of[0] is None else of for of in joined[:4]]
-    return where_they_are + [None if of[0] is None else _stack(of, 0) for of in joined[4:]]
+    return where_they_are + [None if of[0] is None else _stack(of) for of in joined[4:]]
 
 
-def _stack(tensors: Sequence[Tensor], dim: int) -> Tensor:
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
     """``torch.stack``, without a copy where there is one tensor."""
-    return tensors[0].unsqueeze(dim) if len(tensors) == 1 else torch.stack(tuple(tensors), dim)
+    return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(tuple(tensors))
 
 
-def project_inputs(
-    ops: Any, x: Tensor, weights: Sequence[Weights], eps: float
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """``W_ih x [N, D, G*H]`` by `ops`, normalised where there is a gain; and for the layer norm's backward pass the
-    products before it, ``[D, N, G*H]``, with mean and 1 / standard deviation, ``[2, D, N, 1]``; None without it.
-    """
-    if weights[0].norm_ih is None:
-        gates = ops.project(x, [w.weight_ih for w in weights])
-        return gates.view(x.shape[0], len(weights), weights[0].weight_ih.shape[0]), None, None
-    gates, products, statistics = [], [], []
-    for w in weights:
-        product = ops.project(x, [w.weight_ih])
-        gain: Any = w.norm_ih
-        made, mean, deviation = torch.native_layer_norm(product, product.shape[-1:], gain.to(x.dtype), None, eps)
-        gates.append(made)
-        products.append(product)
-        statistics.append(torch.stack([mean, deviation]))
-    return _stack(gates, 1), _stack(products, 0), _stack(statistics, 1)
+def project_inputs(ops: Any, x: Tensor, weights: Sequence[Weights]) -> Tensor:
+    """``W_ih x [N, D, G*H]`` by `ops`, without biases and before the layer norm, if any."""
+    gates = ops.project(x, [w.weight_ih for w in weights])
+    return gates.view(x.shape[0], len(weights), weights[0].weight_ih.shape[0])
 
 
 def _run(
@@ -182,15 +168,16 @@ def _run(
     What is absent is None, or empty where a transform wants tensors.
     """
     ops = ops_for(x)
-    gates, *of_norm = project_inputs(ops, x, weights, numbers[2])
-    _, weight_hh, bias_ih, bias_hh, weight_hr, peephole, _, norm_hh, norm_c = join_directions(weights)
+    gates = project_inputs(ops, x, weights)
+    _, weight_hh, bias_ih, bias_hh, weight_hr, *small = join_directions(weights)
     made = ops.recurrent_forward(
-        *(cell, gates, weight_hh, None, weight_hr, None, bias_ih, bias_hh, peephole, norm_hh, norm_c),
+        *(cell, gates, weight_hh, None, weight_hr, None, bias_ih, bias_hh, *small),
         *(h_0, c_0, mask, zone_h, zone_c, numbers, batch_sizes, keeps),
     )
-    if ops is not cpu_ops:
-        of_norm = [x.new_empty(0) if tensor is None else tensor for tensor in of_norm]
-    return *made, *of_norm
+    # The layer norm of the inputs goes back through what it came from.
+    if keeps and weights[0].norm_ih is not None:
+        return *made, gates
+    return *made, None if ops is cpu_ops else x.new_empty(0)
 
 
 class _Recurrence(torch.autograd.Function):
@@ -287,10 +274,10 @@ class _RecurrenceBackward(torch.autograd.Function):
         c_0: Tensor | None,
         output: Tensor,
         saved: Any,
-        normalized: Any,
+        normalized: Tensor | None,
         deviation: Tensor | None,
-        products: Any,
-        statistics: Any,
+        input_moments: Tensor | None,
+        gates: Tensor | None,
         batch_sizes: Tensor,
         mask: Tensor | None,
         zone_h: Tensor | None,
@@ -299,27 +286,19 @@ class _RecurrenceBackward(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         weights = _directions(parameters, h_0)
         ops = ops_for(grad_output)
-        _, weight_hh, _, _, weight_hr, peephole, _, norm_hh, norm_c = join_directions(weights)
-        grad_gates, previous, grad_product, grad_projected, exposed, grad_h_0, grad_c_0, of_peephole, of_norm_c = (
+        _, weight_hh, _, _, *others = join_directions(weights)
+        grad_gates, previous, grad_product, grad_inputs, grad_projected, exposed, grad_h_0, grad_c_0, *of_small = (
             ops.recurrent_backward(
-                *(cell, grad_output, grad_h_n, grad_c_n, saved, normalized, deviation, output),
-                *(weight_hh, weight_hr, peephole, norm_hh, norm_c),
-                *(h_0, c_0, mask, zone_h, zone_c, (rate_h, rate_c, eps), batch_sizes),
+                *(cell, grad_output, grad_h_n, grad_c_n, saved, normalized, deviation, input_moments, gates, output),
+                *(weight_hh, *others, h_0, c_0, mask, zone_h, zone_c, (rate_h, rate_c, eps), batch_sizes),
             )
         )
+        of_peephole, of_norm_ih, of_norm_hh, of_norm_c = of_small
         grad_x: Any = None
         grads: list[Tensor | None] = []
         for d, w in enumerate(weights):
             gradients = Gradients(cell, grad_gates[:, d], w.weight_hh.shape[0])
-            of_input, of_norm_ih = gradients.of_input, None
-            if w.norm_ih is not None:
-                mean, inverse_deviation = statistics[:, d]
-                shape, gain, after = [of_input.shape[-1]], w.norm_ih.to(x.dtype), of_input
-                of_input, _, _ = torch.ops.aten.native_layer_norm_backward(
-                    after.contiguous(), products[d], shape, mean, inverse_deviation, gain, None, [True, False, False]
-                )
-                # Not PyTorch's gradient of the gain, whose sums depend on the number of threads.
-                of_norm_ih = sum_of_products(w.norm_ih.dtype, after, products[d], mean, inverse_deviation)
+            of_input = gradients.of_input if w.norm_ih is None else grad_inputs[:, d]
             if wants_x:
                 share = ops.project(of_input, [w.weight_ih.t()]) if d == 0 else None
                 grad_x = rows_times(of_input, w.weight_ih, added=grad_x) if share is None else share
@@ -336,9 +315,8 @@ class _RecurrenceBackward(torch.autograd.Function):
                 made["peephole"] = of_peephole[d].sum(0)
             if w.norm_c is not None:
                 made["norm_c"] = of_norm_c[d].sum(0)
-            if of_norm_ih is not None and w.norm_hh is not None:
-                made["norm_ih"] = of_norm_ih
-                made["norm_hh"] = gradients.of_norm_hh(normalized[:, d], w.norm_hh.dtype)
+            if w.norm_ih is not None:
+                made["norm_ih"], made["norm_hh"] = of_norm_ih[d].sum(0), of_norm_hh[d].sum(0)
             grads += [made.get(name) for name in Weights._fields[: len(parameters) // len(weights)]]
         found = (grad_x, grad_h_0, None if c_0 is None else grad_c_0, *grads)
         return found if ops is cpu_ops else tuple(x.new_empty(0) if grad is None else grad for grad in found)

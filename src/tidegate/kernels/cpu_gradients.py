@@ -10,29 +10,7 @@ from torch import Tensor
 from tidegate.kernels.products import sum_over_rows
 from tidegate.kernels.reference import GATES
 
-__all__ = ["Gradients", "of_weight", "sum_of_products"]
-
-_CACHED_ROWS = 256
-
-
-def sum_of_products(
-    dtype: torch.dtype, a: Tensor, b: Tensor, mean: Tensor | None = None, inverse_deviation: Tensor | None = None
-) -> Tensor:
-    """``(a * b).sum(0)``, or with `b` normalised by row: some rows at a time, so that products stay in the cache."""
-
-    def part(rows: slice) -> Tensor:
-        factor = b[rows]
-        if mean is not None and inverse_deviation is not None:
-            factor = (factor.to(mean.dtype) - mean[rows]) * inverse_deviation[rows]
-        return (factor * a[rows]).sum(0, dtype=dtype)
-
-    # A compiled program makes no product in memory, and may not know how many rows there are.
-    if torch.compiler.is_compiling():
-        return part(slice(None))
-    total = a.new_zeros(a.shape[1], dtype=dtype)
-    for first in range(0, a.shape[0], _CACHED_ROWS):
-        total = total + part(slice(first, first + _CACHED_ROWS))
-    return total
+__all__ = ["Gradients", "of_weight"]
 
 
 def of_weight(grads: Tensor, inputs: Tensor) -> Tensor:
@@ -53,18 +31,6 @@ class Gradients:
         self._units = width // GATES[cell]
         self._width = width
         self.of_input = grads[:, grads.shape[1] - width :]
-
-    def of_norm_hh(self, normal: Tensor, dtype: torch.dtype) -> Tensor:
-        """The gradient of the gain of what reached the gates from the recurrent product, gates in their order."""
-        if self._cell != "gru":
-            return sum_of_products(dtype, self._grads, normal)
-        units, kept = self._units, 2 * self._units
-        return torch.cat(
-            [
-                sum_of_products(dtype, self._grads[:, units : self._width], normal[:, :kept]),
-                sum_of_products(dtype, self._grads[:, :units], normal[:, kept:]),
-            ]
-        )
 
     def of_weight_hh(self, of_state: Tensor | None, previous: Tensor, saved: Any, direction: int) -> Tensor:
         """``[G*H, P]``; `of_state` is the gradient before the layer norm, where there is one.

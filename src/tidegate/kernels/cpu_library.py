@@ -56,10 +56,10 @@ def _project_vmap(info: Any, in_dims: tuple, x: Tensor, weights: Sequence[Tensor
 
 
 # How vmap folds: for each argument the dimension of its rows, None where it has none and may not be mapped.
-_FORWARD_ROWS = (None, 0, *[None] * 9, 1, 1, 1, 0, 0, None, None, None)
-_FORWARD_MADE = (0, 1, 1, 0, 0, 0)
-_BACKWARD_ROWS = (None, 0, 1, 1, 0, 0, 0, 0, *[None] * 5, 1, 1, 1, 0, 0, None, None)
-_BACKWARD_MADE = (0, 0, 0, 0, 0, 1, 1, 1, 1)
+_FORWARD_ROWS = (None, 0, *[None] * 10, 1, 1, 1, 0, 0, None, None, None)
+_FORWARD_MADE = (0, 1, 1, 0, 0, 0, 0)
+_BACKWARD_ROWS = (None, 0, 1, 1, 0, 0, 0, 0, 0, 0, *[None] * 6, 1, 1, 1, 0, 0, None, None)
+_BACKWARD_MADE = (0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1)
 
 
 _UNMAPPED = "vmap over weights or lengths is not supported; map over inputs and states"
@@ -99,16 +99,17 @@ def _vmap_rule(op_name: str, rows_dims: Sequence[int | None], made_dims: Sequenc
 _library = torch.library.Library("tidegate", "FRAGMENT")
 _library.define(
     "recurrent_forward(str cell, Tensor gates, Tensor[] weight_hh, Tensor? scale_hh, Tensor? weight_hr,"
-    " Tensor? scale_hr, Tensor[] bias_ih, Tensor[] bias_hh, Tensor? peephole, Tensor? norm_hh, Tensor? norm_c,"
-    " Tensor h_0, Tensor? c_0, Tensor? dropout_mask, Tensor? zoneout_h, Tensor? zoneout_c, float[] numbers,"
-    " Tensor batch_sizes, bool training) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+    " Tensor? scale_hr, Tensor[] bias_ih, Tensor[] bias_hh, Tensor? peephole, Tensor? norm_ih, Tensor? norm_hh,"
+    " Tensor? norm_c, Tensor h_0, Tensor? c_0, Tensor? dropout_mask, Tensor? zoneout_h, Tensor? zoneout_c,"
+    " float[] numbers, Tensor batch_sizes, bool training)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 _library.define(
     "recurrent_backward(str cell, Tensor grad_output, Tensor grad_h_n, Tensor? grad_c_n, Tensor? saved,"
-    " Tensor? normalized, Tensor? deviation, Tensor output, Tensor[] weight_hh, Tensor? weight_hr, Tensor? peephole,"
-    " Tensor? norm_hh, Tensor? norm_c, Tensor h_0, Tensor? c_0, Tensor? dropout_mask, Tensor? zoneout_h,"
-    " Tensor? zoneout_c, float[] numbers, Tensor batch_sizes)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+    " Tensor? normalized, Tensor? deviation, Tensor? input_moments, Tensor? gates, Tensor output, Tensor[] weight_hh,"
+    " Tensor? weight_hr, Tensor? peephole, Tensor? norm_ih, Tensor? norm_hh, Tensor? norm_c, Tensor h_0, Tensor? c_0,"
+    " Tensor? dropout_mask, Tensor? zoneout_h, Tensor? zoneout_c, float[] numbers, Tensor batch_sizes)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 _library.define("project(Tensor x, Tensor[] weights) -> Tensor")
 for _name, _impl, _rule, _vmap in (
@@ -117,13 +118,13 @@ for _name, _impl, _rule, _vmap in (
         "recurrent_forward",
         _op(cpu_ops.recurrent_forward, cpu_ops.check_forward),
         _fake(cpu_ops.recurrent_forward, forward_made),
-        _vmap_rule("recurrent_forward", _FORWARD_ROWS, _FORWARD_MADE, 17),
+        _vmap_rule("recurrent_forward", _FORWARD_ROWS, _FORWARD_MADE, 18),
     ),
     (
         "recurrent_backward",
         _op(cpu_ops.recurrent_backward),
         _fake(cpu_ops.recurrent_backward, backward_made),
-        _vmap_rule("recurrent_backward", _BACKWARD_ROWS, _BACKWARD_MADE, 19),
+        _vmap_rule("recurrent_backward", _BACKWARD_ROWS, _BACKWARD_MADE, 22),
     ),
 ):
     _library.impl(_name, _impl, "CPU")

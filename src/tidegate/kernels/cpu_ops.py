@@ -142,6 +142,7 @@ def check_forward(
     bias_ih: Sequence[Tensor],
     bias_hh: Sequence[Tensor],
     peephole: Tensor | None,
+    norm_ih: Tensor | None,
     norm_hh: Tensor | None,
     norm_c: Tensor | None,
     h_0: Tensor,
@@ -157,6 +158,8 @@ def check_forward(
     values, directions = gates.shape[0], h_0.shape[0]
     rows, states = h_0.shape[1:]
     units = gates.shape[2] // GATES[cell]
+    if norm_ih is not None and norm_hh is None:
+        raise TypeError("expected norm_ih together with norm_hh alone")
     quantized = weight_hh[0].dtype == torch.int8
     _check(gates.dtype, {"gates": (gates, (values, directions, GATES[cell] * units))})
     if (cell == "lstm") != (c_0 is not None) or quantized != (scale_hh is not None):
@@ -176,6 +179,7 @@ def check_forward(
             "scale_hh": (scale_hh, (directions, GATES[cell] * units)),
             "scale_hr": (scale_hr, (directions, states)),
             "peephole": (peephole, (directions, 3, units)),
+            "norm_ih": (norm_ih, (directions, GATES[cell] * units)),
             "norm_hh": (norm_hh, (directions, GATES[cell] * units)),
             "norm_c": (norm_c, (directions, 2, units)),
             "h_0": (h_0, (directions, rows, states)),
@@ -196,6 +200,7 @@ def recurrent_forward(
     bias_ih: Sequence[Tensor],
     bias_hh: Sequence[Tensor],
     peephole: Tensor | None,
+    norm_ih: Tensor | None,
     norm_hh: Tensor | None,
     norm_c: Tensor | None,
     h_0: Tensor,
@@ -212,11 +217,11 @@ def recurrent_forward(
     The arguments are checked already, by :func:`check_forward` or :func:`tidegate.kernels.checks.check_recurrence`:
     once more would take as long as a small kernel.
     """
-    made = forward_made(new_pooled, cell, gates, h_0, c_0, norm_hh, zoneout_h, numbers, training)
+    made = forward_made(new_pooled, cell, gates, h_0, c_0, norm_ih, norm_hh, zoneout_h, numbers, training)
     dtype = "int8" if scale_hh is not None else _TYPES[gates.dtype]
     parameters = (
         *(*_both(weight_hh), scale_hh, weight_hr, scale_hr, *_both(bias_ih), *_both(bias_hh)),
-        *(peephole, norm_hh, norm_c, dropout_mask, zoneout_h, zoneout_c),
+        *(peephole, norm_ih, norm_hh, norm_c, dropout_mask, zoneout_h, zoneout_c),
     )
     values, _, width = gates.shape
     forward = native.extension().forward
@@ -231,6 +236,7 @@ def forward_made(
     gates: Tensor,
     h_0: Tensor,
     c_0: Tensor | None,
+    norm_ih: Tensor | None,
     norm_hh: Tensor | None,
     zoneout_h: Tensor | None,
     numbers: Sequence[float],
@@ -249,6 +255,7 @@ def forward_made(
         empty(gates, values, directions, saved) if training and not is_plain else None,
         empty(gates, values, directions, width) if normalizes else None,
         empty(h_0, values, directions, 2) if normalizes else None,
+        empty(h_0, values, directions, 2) if normalizes and norm_ih is not None else None,
     )
 
 
@@ -260,10 +267,13 @@ def recurrent_backward(
     saved: Tensor | None,
     normalized: Tensor | None,
     deviation: Tensor | None,
+    input_moments: Tensor | None,
+    gates: Tensor | None,
     output: Tensor,
     weight_hh: Sequence[Tensor],
     weight_hr: Tensor | None,
     peephole: Tensor | None,
+    norm_ih: Tensor | None,
     norm_hh: Tensor | None,
     norm_c: Tensor | None,
     h_0: Tensor,
@@ -281,8 +291,9 @@ def recurrent_backward(
     units = width // GATES[cell]
     stored = output.dtype
     # The registered op says of what is absent that it is empty.
-    saved, normalized, deviation = (
-        None if tensor is None or not tensor.numel() else tensor for tensor in (saved, normalized, deviation)
+    saved, normalized, deviation, input_moments, gates = (
+        None if tensor is None or not tensor.numel() else tensor
+        for tensor in (saved, normalized, deviation, input_moments, gates)
     )
     _check(
         stored,
@@ -291,12 +302,17 @@ def recurrent_backward(
             "output": (output, (values, directions * states)),
             "grad_output": (grad_output, output.shape),
             "normalized": (normalized, (values, directions, width)),
+            "gates": (gates, (values, directions, width)),
         },
     )
+    if norm_ih is not None and norm_hh is None:
+        raise TypeError("expected norm_ih together with norm_hh alone")
     if values and saved is None and GATES[cell] > 1:
         raise TypeError("expected what the forward pass saved in training; found nothing")
     if values and norm_hh is not None and (normalized is None or deviation is None):
         raise TypeError("expected what the layer norm of the forward pass saved in training; found nothing")
+    if values and norm_ih is not None and (input_moments is None or gates is None):
+        raise TypeError("expected with norm_ih the gates and their moments; found one missing")
     _check_parameters(
         *(cell, stored, h_0, units, values),
         weight_hh=weight_hh,
@@ -305,7 +321,9 @@ def recurrent_backward(
             "grad_h_n": (grad_h_n, h_0.shape),
             "grad_c_n": (grad_c_n, (directions, rows, units)),
             "deviation": (deviation, (values, directions, 2)),
+            "input_moments": (input_moments, (values, directions, 2)),
             "peephole": (peephole, (directions, 3, units)),
+            "norm_ih": (norm_ih, (directions, width)),
             "norm_hh": (norm_hh, (directions, width)),
             "norm_c": (norm_c, (directions, 2, units)),
             "h_0": (h_0, h_0.shape),
@@ -314,15 +332,15 @@ def recurrent_backward(
         },
         masks={"zoneout_h": (zoneout_h, states), "zoneout_c": (zoneout_c, units)},
     )
-    made = backward_made(new_pooled, cell, output, weight_hh, weight_hr, peephole, norm_hh, norm_c, h_0, c_0)
-    grad_gates, previous, grad_product, grad_projected, before_projection, *of_rows = made
+    made = backward_made(new_pooled, cell, output, weight_hh, weight_hr, peephole, norm_ih, norm_hh, norm_c, h_0, c_0)
+    grad_gates, previous, grad_product, grad_inputs, grad_projected, before_projection, *of_rows = made
     parameters = (
         *(*_both(weight_hh), None, weight_hr, None, *_both(()), *_both(())),
-        *(peephole, norm_hh, norm_c, dropout_mask, zoneout_h, zoneout_c),
+        *(peephole, norm_ih, norm_hh, norm_c, dropout_mask, zoneout_h, zoneout_c),
     )
     arrays = (
-        *(grad_output, grad_h_n, grad_c_n, saved, normalized, deviation, output, h_0, c_0),
-        *(grad_gates, grad_product, grad_projected, previous, before_projection, *of_rows),
+        *(grad_output, grad_h_n, grad_c_n, saved, normalized, deviation, input_moments, gates, output, h_0, c_0),
+        *(grad_gates, grad_product, grad_inputs, grad_projected, previous, before_projection, *of_rows),
     )
     backward = native.extension().backward
     _call(backward, cell, _TYPES[stored], h_0, units, batch_sizes, values, parameters, numbers, arrays)
@@ -336,6 +354,7 @@ def backward_made(
     weight_hh: Sequence[Tensor],
     weight_hr: Tensor | None,
     peephole: Tensor | None,
+    norm_ih: Tensor | None,
     norm_hh: Tensor | None,
     norm_c: Tensor | None,
     h_0: Tensor,
@@ -350,11 +369,14 @@ def backward_made(
         empty(output, values, directions, _gradient_width(cell) * units),
         empty(output, values, directions, states),
         None if norm_hh is None else empty(output, values, directions, width),
+        None if norm_ih is None else empty(output, values, directions, width),
         None if weight_hr is None else empty(output, values, directions, states),
         None if weight_hr is None else empty(output, values, directions, units),
         empty(h_0, *h_0.shape),
         None if c_0 is None else empty(h_0, directions, rows, units),
         None if peephole is None else empty(h_0, directions, rows, 3, units),
+        None if norm_ih is None else empty(h_0, directions, rows, width),
+        None if norm_hh is None else empty(h_0, directions, rows, width),
         None if norm_c is None else empty(h_0, directions, rows, 2, units),
     )
 

@@ -135,8 +135,8 @@ def quantized_recurrence(
     with torch.autocast("cpu", enabled=False):
         floats = [dequantize(direction) for direction in weights]
         check_recurrence(cell, x, floats, h_0, c_0, ragged, options)
-        gates, *_ = cpu.project_inputs(ops_for(x), x, floats, options.eps)
-        _, weight_hh, bias_ih, bias_hh, weight_hr, peephole, _, norm_hh, norm_c = cpu.join_directions(
+        gates = cpu.project_inputs(ops_for(x), x, floats)
+        _, weight_hh, bias_ih, bias_hh, weight_hr, *small = cpu.join_directions(
             [direction.weights for direction in weights]
         )
         zone_h, rate_h = cpu.zoneout_parts(options.zoneout_h)
@@ -145,7 +145,7 @@ def quantized_recurrence(
         output, h_n, c_n, *_ = torch.ops.tidegate.recurrent_forward(
             *(cell, gates, weight_hh, torch.stack([w.scale_hh for w in weights])),
             *(weight_hr, torch.stack(scales_hr) if scales_hr else None),
-            *(bias_ih, bias_hh, peephole, norm_hh, norm_c),
+            *(bias_ih, bias_hh, *small),
             *(h_0, c_0, options.recurrent_dropout, zone_h, zone_c, [rate_h, rate_c, options.eps]),
             *(ragged.batch_sizes, False),
         )
