@@ -89,6 +89,21 @@ inline void multiply_tile(int rows, int panels, const typename Kernel::Input* in
   }
 }
 
+// Whole squares of rows that are all there, turned: panel[k][lane] = rows[lane][k], numbers of Real's size wherever they
+// stand. Returns the first k not done.
+template <class Real> inline int pack_squares(const void* const (&rows)[kLanes<Real>], int depth, Real* panel) {
+  int k = 0;
+  if (rows[kLanes<Real> - 1] == nullptr) return k;
+  for (; k + kLanes<Real> <= depth; k += kLanes<Real>) {
+    Vec<Real> square[kLanes<Real>];
+    for (int lane = 0; lane < kLanes<Real>; ++lane)
+      std::memcpy(&square[lane], static_cast<const char*>(rows[lane]) + k * sizeof(Real), sizeof square[lane]);
+    transpose<Real>(square);
+    for (int lane = 0; lane < kLanes<Real>; ++lane) store<Real>(panel + (k + lane) * kLanes<Real>, square[lane]);
+  }
+  return k;
+}
+
 // float32 and float64: inputs as they are.
 template <class RealType> struct DirectProduct {
   using Real = RealType;
@@ -105,25 +120,12 @@ template <class RealType> struct DirectProduct {
   // A panel whose lane l is the row `row_of(l)` of a matrix, null beyond the last unit.
   template <class RowOf, class ScaleOf>
   static void pack_rows(const RowOf& row_of, const ScaleOf&, int depth, char* to) {
-    const Real* rows[kLanes<Real>];
-    const Real zero = 0;
-    std::ptrdiff_t advance[kLanes<Real>];
-    for (int lane = 0; lane < kLanes<Real>; ++lane) {
-      const Real* row = row_of(lane);
-      rows[lane] = row == nullptr ? &zero : row;
-      advance[lane] = row == nullptr ? 0 : 1;
-    }
     Real* panel = reinterpret_cast<Real*>(to);
-    int k = 0;
-    if (advance[kLanes<Real> - 1] != 0)
-      for (; k + kLanes<Real> <= depth; k += kLanes<Real>) {
-        Vec<Real> square[kLanes<Real>];
-        for (int lane = 0; lane < kLanes<Real>; ++lane) square[lane] = load<Real>(rows[lane] + k);
-        transpose<Real>(square);
-        for (int lane = 0; lane < kLanes<Real>; ++lane) store<Real>(panel + (k + lane) * kLanes<Real>, square[lane]);
-      }
-    for (; k < depth; ++k)
-      for (int lane = 0; lane < kLanes<Real>; ++lane) panel[k * kLanes<Real> + lane] = rows[lane][k * advance[lane]];
+    const void* rows[kLanes<Real>];
+    for (int lane = 0; lane < kLanes<Real>; ++lane) rows[lane] = row_of(lane);
+    for (int k = pack_squares(rows, depth, panel); k < depth; ++k)
+      for (int lane = 0; lane < kLanes<Real>; ++lane)
+        panel[k * kLanes<Real> + lane] = rows[lane] == nullptr ? Real{0} : static_cast<const Real*>(rows[lane])[k];
   }
 
   // A panel whose k-th vector is `valid` numbers from row_of(k) on, zeros beyond.

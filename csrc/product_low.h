@@ -26,19 +26,23 @@ struct Bfloat16Product {
   template <class RowOf, class ScaleOf>
   static void pack_rows(const RowOf& row_of, const ScaleOf&, int depth, char* to) {
     bfloat16* panel = reinterpret_cast<bfloat16*>(to);
-    for (int lane = 0; lane < kLanes<float>; ++lane) {
-      const bfloat16* row = row_of(lane);
-      for (int k = 0; k < round_up(depth, kDepthStep); ++k)
-        panel[place(k, lane)] = row != nullptr && k < depth ? row[k] : bfloat16{0};
-    }
+    const void* rows[kLanes<float>];
+    for (int lane = 0; lane < kLanes<float>; ++lane) rows[lane] = row_of(lane);
+    // Pairs are moved as if they were floats.
+    for (int k = 2 * pack_squares(rows, depth / 2, reinterpret_cast<float*>(to)); k < round_up(depth, kDepthStep); ++k)
+      for (int lane = 0; lane < kLanes<float>; ++lane)
+        panel[place(k, lane)] =
+            rows[lane] != nullptr && k < depth ? static_cast<const bfloat16*>(rows[lane])[k] : bfloat16{0};
   }
 
   template <class RowOf> static void pack_columns(const RowOf& row_of, int depth, int valid, char* to) {
-    bfloat16* panel = reinterpret_cast<bfloat16*>(to);
-    for (int k = 0; k < round_up(depth, kDepthStep); ++k) {
-      const bfloat16* row = k < depth ? row_of(k) : nullptr;
-      for (int lane = 0; lane < kLanes<float>; ++lane)
-        panel[place(k, lane)] = row != nullptr && lane < valid ? row[lane] : bfloat16{0};
+    const auto row = [&](int k) {
+      // The upper half of a float32 is its bfloat16.
+      return k < depth ? (Words)load_lanes(row_of(k), valid) : Words{};
+    };
+    for (int k = 0; k < round_up(depth, kDepthStep); k += 2) {
+      const Words both = row(k) >> 16 | row(k + 1);
+      std::memcpy(to + static_cast<std::size_t>(k / 2) * kVectorBytes, &both, sizeof both);
     }
   }
 
@@ -118,20 +122,25 @@ struct Int8Product {
 
   template <class RowOf, class ScaleOf>
   static void pack_rows(const RowOf& row_of, const ScaleOf& scale_of, int depth, char* to) {
-    std::int32_t sums[kLanes<float>];
+    const void* rows[kLanes<float>];
     float scales[kLanes<float>];
     for (int lane = 0; lane < kLanes<float>; ++lane) {
-      const std::int8_t* row = row_of(lane);
-      std::int32_t sum = 0;
-      for (int k = 0; k < round_up(depth, 4); ++k) {
-        const std::int8_t q = row != nullptr && k < depth ? row[k] : std::int8_t{0};
-        to[(k / 4 * kLanes<float> + lane) * 4 + k % 4] = static_cast<char>(q);
-        sum += q;
-      }
-      sums[lane] = 128 * sum;
-      scales[lane] = row != nullptr ? scale_of(lane) : 0.0f;
+      rows[lane] = row_of(lane);
+      scales[lane] = rows[lane] != nullptr ? scale_of(lane) : 0.0f;
     }
-    std::memcpy(to + weight_bytes(depth), sums, sizeof sums);
+    // Four numbers are moved as if they were a float.
+    for (int k = 4 * pack_squares(rows, depth / 4, reinterpret_cast<float*>(to)); k < round_up(depth, 4); ++k)
+      for (int lane = 0; lane < kLanes<float>; ++lane)
+        to[(k / 4 * kLanes<float> + lane) * 4 + k % 4] =
+            rows[lane] != nullptr && k < depth ? static_cast<const char*>(rows[lane])[k] : char{0};
+    IntVec<float> sums{};
+    for (std::size_t at = 0; at < weight_bytes(depth); at += kVectorBytes) {
+      Words four;
+      std::memcpy(&four, to + at, sizeof four);
+      for (int j = 0; j < 4; ++j) sums += (IntVec<float>)(four << (24 - 8 * j)) >> 24;
+    }
+    sums *= 128;
+    std::memcpy(to + weight_bytes(depth), &sums, sizeof sums);
     std::memcpy(to + weight_bytes(depth) + kVectorBytes, scales, sizeof scales);
   }
 
