@@ -84,7 +84,8 @@ template <class Product> struct Inputs {
 template <int Gates, class Product, class Sink, class Prefetch>
 inline void products(const Share& share, int alive, int blocks, const Inputs<Product>& inputs, const char* packed,
                      int depth, const Sink& sink, const Prefetch& prefetch) {
-  constexpr int most = kTilePanels / Gates;
+  // Few rows have wide tiles: the more units meet in a sink, the more of their chains overlap.
+  const int most = kTilePanels / Gates * (Product::kBlockRows / share.block_rows);
   alignas(64) typename Product::Real tile[Product::kBlockRows * kTilePanels * kLanes<typename Product::Real>];
   const Range range = share.of(blocks);
   const int groups = (range.last - range.first + most - 1) / most;
