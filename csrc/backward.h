@@ -140,7 +140,7 @@ template <class T> class BackwardPass : public Pass<T> {
     const auto in = this->stored_inputs(share, alive, source, static_cast<std::ptrdiff_t>(l_.directions) * width, depth,
                                         Product::input_stride(most_depth_), inputs_);
     const Step next = s.turn > 0 ? walk_.step(s.turn - 1) : s;
-    products<1, Product>(share, alive, unit_blocks<Real>(units), in, packed, depth, sink,
+    products<1, Product>(share, s.turn, alive, unit_blocks<Real>(units), in, packed, depth, sink,
                          [&](int row, int rows, int block, int blocks, Ahead& ahead) {
                            if (s.turn > 0) prefetch(next, row, rows, block, blocks, ahead);
                          });

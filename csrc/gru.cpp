@@ -81,7 +81,7 @@ template <class T> class GruForward : public ForwardPass<T> {
       cells_after(s, row, rows, block, blocks, tile, from, to);
     };
     products<3, Product>(
-        share, alive, unit_blocks<Real>(H_), in, packed, H_,
+        share, s.turn, alive, unit_blocks<Real>(H_), in, packed, H_,
         [&](int row, int rows, int block, int blocks, Real* tile) {
           normalises ? this->keep(row, rows, block, blocks, 0, 3, tile) : cells(row, rows, block, blocks, tile);
         },
@@ -146,7 +146,7 @@ template <class T> class GruForward : public ForwardPass<T> {
       gates_before(s, row, rows, block, blocks, tile, from);
     };
     products<2, Product>(
-        share, alive, unit_blocks<Real>(H_), in, packed, H_,
+        share, s.turn, alive, unit_blocks<Real>(H_), in, packed, H_,
         [&](int row, int rows, int block, int blocks, const Real* tile) {
           normalises ? this->keep(row, rows, block, blocks, 0, 2, tile) : gates(row, rows, block, blocks, tile);
         },
@@ -160,7 +160,7 @@ template <class T> class GruForward : public ForwardPass<T> {
       candidates_before(s, row, rows, block, blocks, tile, from, to);
     };
     products<1, Product>(
-        share, alive, unit_blocks<Real>(H_), reset, packed + candidate_offset(H_), H_,
+        share, s.turn, alive, unit_blocks<Real>(H_), reset, packed + candidate_offset(H_), H_,
         [&](int row, int rows, int block, int blocks, const Real* tile) {
           normalises ? this->keep(row, rows, block, blocks, 2, 1, tile) : candidates(row, rows, block, blocks, tile);
         },

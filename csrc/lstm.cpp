@@ -84,7 +84,7 @@ template <class T> class LstmForward : public ForwardPass<T> {
         this->cells(s, row, rows, block, blocks, tile, from, to);
       };
       products<4, Product>(
-          share, alive, unit_blocks<Real>(H_), in, packed, P_,
+          share, s.turn, alive, unit_blocks<Real>(H_), in, packed, P_,
           [&](int row, int rows, int block, int blocks, Real* tile) {
             normalises ? this->keep(row, rows, block, blocks, 0, 4, tile) : cells(row, rows, block, blocks, tile);
           },
@@ -226,7 +226,7 @@ template <class T> class LstmForward : public ForwardPass<T> {
   void project(const Share& share, const Step& s, int alive, const char* packed, const Real* from, Real* to) const {
     share.meet();
     const auto in = this->inputs(share, alive, exposed_, Hs_, H_, false, exposed_inputs_);
-    products<1, Product>(share, alive, unit_blocks<Real>(P_), in, packed, H_,
+    products<1, Product>(share, s.turn, alive, unit_blocks<Real>(P_), in, packed, H_,
                          [&](int row, int rows, int block, int blocks, const Real* tile) {
                            for (int m = 0; m < rows; ++m)
                              for (int b = 0; b < blocks; ++b, tile += kWidth)

@@ -51,7 +51,7 @@ template <class T> class RnnForward : public ForwardPass<T> {
         this->cells(s, row, rows, block, blocks, tile, from, to);
       };
       products<1, Product>(
-          share, alive, unit_blocks<Real>(H_), in, packed, H_,
+          share, s.turn, alive, unit_blocks<Real>(H_), in, packed, H_,
           [&](int row, int rows, int block, int blocks, const Real* tile) {
             normalises ? this->keep(row, rows, block, blocks, 0, 1, tile) : cells(row, rows, block, blocks, tile);
           },

@@ -81,15 +81,20 @@ template <class Product> struct Inputs {
 // The products of this share's rows and units, tile by tile: `sink(first row, rows, first unit block, unit blocks,
 // tile)`, the tile being [rows][unit blocks][Gates][lanes]. What the sink will read may be fetched by `prefetch(first
 // row, rows, first unit block, unit blocks)` before the product.
+//
+// Where the weights stay in the near cache, a few rows meet all of them, and what the sinks read and write comes in
+// order; few rows have wide tiles, since the more units meet in a sink, the more of their chains overlap. Otherwise a few
+// weights meet all rows, and every other turn goes through them from the end: what the turn before used last is still in
+// the cache, of which a turn from the beginning would find nothing.
 template <int Gates, class Product, class Sink, class Prefetch>
-inline void products(const Share& share, int alive, int blocks, const Inputs<Product>& inputs, const char* packed,
-                     int depth, const Sink& sink, const Prefetch& prefetch) {
-  // Few rows have wide tiles: the more units meet in a sink, the more of their chains overlap.
-  const int most = kTilePanels / Gates * (Product::kBlockRows / share.block_rows);
+inline void products(const Share& share, std::int64_t turn, int alive, int blocks, const Inputs<Product>& inputs,
+                     const char* packed, int depth, const Sink& sink, const Prefetch& prefetch) {
   alignas(64) typename Product::Real tile[Product::kBlockRows * kTilePanels * kLanes<typename Product::Real>];
   const Range range = share.of(blocks);
-  const int groups = (range.last - range.first + most - 1) / most;
   const std::size_t unit_bytes = Gates * Product::panel_bytes(depth);
+  const bool near = (range.last - range.first) * unit_bytes <= kNearBytes;
+  const int most = kTilePanels / Gates * (near ? Product::kBlockRows / share.block_rows : 1);
+  const int groups = (range.last - range.first + most - 1) / most;
   const auto multiply = [&](int group, int row, int rows) {
     const int first = range.first + (range.last - range.first) * group / groups;
     const int count = range.first + (range.last - range.first) * (group + 1) / groups - first;
@@ -99,15 +104,13 @@ inline void products(const Share& share, int alive, int blocks, const Inputs<Pro
                  tile, ahead);
     sink(row, rows, first, count, tile);
   };
-  // Where the weights stay in the near cache, a few rows meet all of them, and what the sinks read and write comes in
-  // order; otherwise a few weights meet all rows.
-  if ((range.last - range.first) * unit_bytes <= kNearBytes)
+  if (near)
     share.for_rows(alive, [&](int row, int rows) {
       for (int group = 0; group < groups; ++group) multiply(group, row, rows);
     });
   else
     for (int group = 0; group < groups; ++group)
-      share.for_rows(alive, [&](int row, int rows) { multiply(group, row, rows); });
+      share.for_rows(alive, [&](int row, int rows) { multiply(turn % 2 == 0 ? group : groups - 1 - group, row, rows); });
 }
 
 inline constexpr auto no_prefetch = [](int, int, int, int, Ahead&) {};

@@ -94,7 +94,7 @@ template <class T> void project_rows(const Projection& a) {
       Product::convert(a.x + static_cast<std::int64_t>(row) * a.inputs, nullptr, a.inputs, inputs + row * stride);
   else
     in = {a.x, a.inputs};
-  products<1, Product>(share, a.rows, unit_blocks<float>(a.outputs), in, a.packed, a.inputs,
+  products<1, Product>(share, 0, a.rows, unit_blocks<float>(a.outputs), in, a.packed, a.inputs,
                        [&](int row, int rows, int block, int blocks, const float* tile) {
                          for (int m = 0; m < rows; ++m)
                            for (int b = 0; b < blocks; ++b, tile += width) {
