@@ -219,9 +219,10 @@ template <class T> class ForwardPass : public Pass<T> {
  protected:
   const Forward& a_;
   const int G_, S_;  // gates, and values saved, of a unit
-  // Whether a step's values, read and written, leave the near cache before their turn comes again.
-  const bool far_ = static_cast<std::size_t>(l_.rows) * (G_ + 1 + (a_.saved == nullptr ? 0 : S_)) * H_ * sizeof(Stored) >
-                    kNearBytes / 8;
+  // Whether what the steps read and write leaves the near cache before its turn comes.
+  const bool far_ = static_cast<double>(l_.values) * l_.directions * (G_ + 1 + (a_.saved == nullptr ? 0 : S_)) * H_ *
+                        sizeof(Stored) >
+                    kNearBytes;
   Real* biases_ = nullptr;  // of the gates, and behind them that of n alone
   Real* states_[2];
   Input* inputs_;
