@@ -129,7 +129,7 @@ inline void run_directions(const Layout& layout, int unit_blocks, int most_block
   if (layout.steps > 0) mean_rows = static_cast<int>((layout.values + layout.steps - 1) / layout.steps);
   if (mean_rows < 1) mean_rows = 1;
   const auto member = [&](int thread, int team) {
-    const int side_by_side = team < directions ? 1 : directions;
+    const int side_by_side = directions_at_once(team, directions, mean_rows, unit_blocks, weight_bytes);
     const int per_direction = team / side_by_side;
     const int which = thread / per_direction, place = thread % per_direction;
     if (which >= side_by_side) return;
@@ -149,7 +149,7 @@ inline void run_directions(const Layout& layout, int unit_blocks, int most_block
     }
   };
   const auto set_up = [&](int team) {
-    const int per_direction = team / (team < directions ? 1 : directions);
+    const int per_direction = team / directions_at_once(team, directions, mean_rows, unit_blocks, weight_bytes);
     const Division division = divide(per_direction, mean_rows, unit_blocks, weight_bytes);
     for (Barrier& barrier : prepared) barrier.reset(division.row_parts * division.unit_parts);
     for (Barrier& barrier : meeting) barrier.reset(division.unit_parts);

@@ -50,16 +50,16 @@ class Barrier {
 struct Division {
   int row_parts;
   int unit_parts;
+  double cycles;  // of a step
 };
 
-// By the cycles of a step: the products themselves; the weights, read from the near cache for every few rows or, where a
-// thread's share of them does not fit it, from afar once; and the barrier.
+// By the cycles of a step: the products themselves; the weights, read from the near cache for every few rows and, where a
+// thread's share of them does not fit it, from afar but for what the step before left; and the barrier.
 inline Division divide(int threads, int mean_rows, int unit_blocks, double weight_bytes) {
-  constexpr double kCacheBytes = 1.8e6, kCachedBytesPerCycle = 28, kFarBytesPerCycle = 12;
+  constexpr double kKeptBytes = 1.4e6, kCachedBytesPerCycle = 28, kFarBytesPerCycle = 20;
   constexpr double kBarrierCycles = 900;
   constexpr double kWeightBytesPerRowAndCycle = 110;  // products keep up with this many bytes of weights a row
-  Division best{1, 1};
-  double best_cycles = 1e300;
+  Division best{1, 1, 1e300};
   for (int row_parts = 1; row_parts <= threads; ++row_parts) {
     const int unit_parts = threads / row_parts < unit_blocks ? threads / row_parts : unit_blocks;
     if (row_parts > mean_rows && row_parts > 1) break;
@@ -67,14 +67,20 @@ inline Division divide(int threads, int mean_rows, int unit_blocks, double weigh
     const int rows = (mean_rows + row_parts - 1) / row_parts;
     const double computing = rows * bytes / kWeightBytesPerRowAndCycle;
     const double near = (rows + 7) / 8 * bytes / kCachedBytesPerCycle;
-    const double far = bytes < kCacheBytes ? 0 : bytes / kFarBytesPerCycle;
+    const double far = bytes < kKeptBytes ? 0 : (bytes - kKeptBytes) / kFarBytesPerCycle;
     const double cycles = (near > computing ? near : computing) + far + (unit_parts > 1 ? kBarrierCycles : 0);
-    if (cycles < best_cycles) {
-      best_cycles = cycles;
-      best = {row_parts, unit_parts};
-    }
+    if (cycles < best.cycles) best = {row_parts, unit_parts, cycles};
   }
   return best;
+}
+
+// How many directions run at the same time, each with its part of the threads: both, unless the weights of one that all
+// threads share come so much quicker from their caches that one after the other is done sooner.
+inline int directions_at_once(int threads, int directions, int mean_rows, int unit_blocks, double weight_bytes) {
+  if (threads < directions) return 1;
+  const double together = divide(threads / directions, mean_rows, unit_blocks, weight_bytes).cycles;
+  const double in_turn = directions * divide(threads, mean_rows, unit_blocks, weight_bytes).cycles;
+  return in_turn < 0.9 * together ? 1 : directions;
 }
 
 }  // namespace tidegate::TIDEGATE_ISA
