@@ -24,7 +24,7 @@ template <class Real> constexpr int unit_blocks(int units) { return (units + kLa
 template <class Real> constexpr int padded(int units) { return round_up(units, kLanes<Real>); }
 
 // Memory that is wanted after a product, for it to fetch little by little: all at once it would fill the queue of the
-// near cache, and the product's own loads would wait.
+// near cache, and the product's own loads would wait. What is named beyond its room is fetched when it is read.
 class Ahead {
  public:
   void add(const void* first, std::size_t bytes) {

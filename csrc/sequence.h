@@ -79,8 +79,8 @@ template <class Product> struct Inputs {
 };
 
 // The products of this share's rows and units, tile by tile: `sink(first row, rows, first unit block, unit blocks,
-// tile)`, the tile being [rows][unit blocks][Gates][lanes]. What the sink will read may be fetched by `prefetch(first
-// row, rows, first unit block, unit blocks)` before the product.
+// tile)`, the tile being [rows][unit blocks][Gates][lanes]. What is wanted after the product, which
+// fetches it on its way, is named by `prefetch(first row, rows, first unit block, unit blocks, ahead)`.
 //
 // Where the weights stay in the near cache, a few rows meet all of them, and what the sinks read and write comes in
 // order; few rows have wide tiles, since the more units meet in a sink, the more of their chains overlap. Otherwise a few
