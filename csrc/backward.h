@@ -133,17 +133,25 @@ template <class T> class BackwardPass : public Pass<T> {
 
   // Multiplies stored gradients, `depth` of each value from `offset` on, with packed weights: `sink(row, rows, block,
   // blocks, tile)`.
-  template <class Sink>
+  template <class Sink, class Prefetch>
   void multiply(const Share& share, const Step& s, int alive, void* stored, int width, int offset, int depth,
-                const char* packed, int units, const Sink& sink) const {
+                const char* packed, int units, const Sink& sink, const Prefetch& prefetch) const {
     const Stored* source = this->template value<Stored>(stored, s, 0, width) + offset;
     const auto in = this->stored_inputs(share, alive, source, static_cast<std::ptrdiff_t>(l_.directions) * width, depth,
                                         Product::input_stride(most_depth_), inputs_);
+    products<1, Product>(share, s.turn, alive, unit_blocks<Real>(units), in, packed, depth, sink, prefetch);
+  }
+
+  // The last product of a step, with h_{t-1} as its result, which fetches what the next step's derivatives want.
+  void multiply_to_carry(const Share& share, const Step& s, int alive, void* stored, int width, int depth,
+                         const char* packed) const {
     const Step next = s.turn > 0 ? walk_.step(s.turn - 1) : s;
-    products<1, Product>(share, s.turn, alive, unit_blocks<Real>(units), in, packed, depth, sink,
-                         [&](int row, int rows, int block, int blocks, Ahead& ahead) {
-                           if (s.turn > 0) prefetch(next, row, rows, block, blocks, ahead);
-                         });
+    multiply(
+        share, s, alive, stored, width, 0, depth, packed, P_,
+        [&](int row, int rows, int block, int blocks, const Real* tile) { add_to_carry(row, rows, block, blocks, tile); },
+        [&](int row, int rows, int block, int blocks, Ahead& ahead) {
+          if (s.turn > 0) prefetch(next, row, rows, block, blocks, ahead);
+        });
   }
 
   // What the derivatives of a step will read and write.

@@ -298,10 +298,8 @@ template <class T> class GruBackward : public BackwardPass<T> {
     const bool normalises = p_.norm_hh != nullptr;
     if (normalises)
       this->template through_norm<3>(share, s, alive, 0, 0, 4, [](int gate) { return gate == 2 ? 0 : gate + 1; });
-    this->multiply(share, s, alive, normalises ? a_.grad_product : a_.grad_gates, (normalises ? 3 : 4) * H_, 0, 3 * H_,
-                   packed, H_, [&](int row, int rows, int block, int blocks, const Real* tile) {
-                     this->add_to_carry(row, rows, block, blocks, tile);
-                   });
+    this->multiply_to_carry(share, s, alive, normalises ? a_.grad_product : a_.grad_gates, (normalises ? 3 : 4) * H_,
+                            3 * H_, packed);
   }
 
   // d(r * h) = dn W_hn gives the reset gate's gradient; then r and z go back through theirs.
@@ -314,13 +312,11 @@ template <class T> class GruBackward : public BackwardPass<T> {
                    [&](int row, int rows, int block, int blocks, const Real* tile) {
                      for (int m = 0; m < rows; ++m, tile += blocks * kWidth)
                        through_reset(s, row + m, block * kWidth, blocks, tile);
-                   });
+                   },
+                   no_prefetch);
     share.meet();
     if (normalises) this->template through_norm<2>(share, s, alive, 0, 0, 3, same);
-    this->multiply(share, s, alive, grads, 3 * H_, 0, 2 * H_, packed + gates_offset(H_), H_,
-                   [&](int row, int rows, int block, int blocks, const Real* tile) {
-                     this->add_to_carry(row, rows, block, blocks, tile);
-                   });
+    this->multiply_to_carry(share, s, alive, grads, 3 * H_, 2 * H_, packed + gates_offset(H_));
   }
 
   void through_reset(const Step& s, int row, int first, int blocks, const Real* tile) const {

@@ -77,10 +77,7 @@ template <class T> class LstmBackward : public BackwardPass<T> {
       }
       share.meet();
       if (normalises) this->template through_norm<4>(share, s, alive, 0, 0, 4, [](int gate) { return gate; });
-      this->multiply(share, s, alive, normalises ? a_.grad_product : a_.grad_gates, 4 * H_, 0, 4 * H_, packed, P_,
-                     [&](int row, int rows, int block, int blocks, const Real* tile) {
-                       this->add_to_carry(row, rows, block, blocks, tile);
-                     });
+      this->multiply_to_carry(share, s, alive, normalises ? a_.grad_product : a_.grad_gates, 4 * H_, 4 * H_, packed);
     }
   }
 
@@ -152,7 +149,8 @@ template <class T> class LstmBackward : public BackwardPass<T> {
                      for (int m = 0; m < rows; ++m)
                        for (int b = 0; b < blocks; ++b, tile += kWidth)
                          store<Real>(of_exposed(row + m) + (block + b) * kWidth, load<Real>(tile));
-                   });
+                   },
+                   no_prefetch);
   }
 
   // h = o * tanh(y), y = LN(c): the gradients of o and c wait for the sums over the row, and for the other threads that

@@ -134,10 +134,7 @@ template <class T> class RnnBackward : public BackwardPass<T> {
       });
       share.meet();
       if (normalises) this->template through_norm<1>(share, s, alive, 0, 0, 1, [](int gate) { return gate; });
-      this->multiply(share, s, alive, normalises ? a_.grad_product : a_.grad_gates, H_, 0, H_, packed, H_,
-                     [&](int row, int rows, int block, int blocks, const Real* tile) {
-                       this->add_to_carry(row, rows, block, blocks, tile);
-                     });
+      this->multiply_to_carry(share, s, alive, normalises ? a_.grad_product : a_.grad_gates, H_, H_, packed);
     }
   }
 };
