@@ -70,9 +70,10 @@ class StateLayout:
         return kinds[0] if len(kinds) == 1 else tuple(kinds)
 
     def zeros(self, values: Tensor, num_rows: int) -> list[tuple[Tensor, ...]]:
-        """Where nothing is given."""
-        made = values.new_zeros
-        kinds = [[made(self.directions, num_rows, size) for size in sizes] for sizes in self.sizes.values()]
+        """Where nothing is given. For a training step, which keeps it, one zero that is seen at every place."""
+        shapes = [[(self.directions, num_rows, size) for size in sizes] for sizes in self.sizes.values()]
+        make = values.new_zeros(()).expand if torch.is_grad_enabled() else values.new_zeros
+        kinds = [[make(shape) for shape in of_kind] for of_kind in shapes]
         return list(zip(*kinds, strict=True))
 
     def check_dimensions(self, hx: Any, form: Form) -> None:
