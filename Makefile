@@ -64,7 +64,7 @@ test-data: $(VENV)/.dev
 	$(BIN)/python -m pytest -m data
 
 # Speed: a part of the grid and every other benchmark, then docs/performance.md from what they measured.
-BENCHMARKS := memory single_step low_precision bfloat16 options crf ragged_imdb tagging
+BENCHMARKS := time_in_parts memory single_step low_precision bfloat16 options crf ragged_imdb tagging
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/recurrent.py --quick --json benchmarks/results/recurrent_quick.json
 	for name in $(BENCHMARKS); do \

@@ -106,6 +106,25 @@ def _by_units(rows: list[Row], job: str) -> str:
     return markdown(header, lines)
 
 
+def by_part(rows: list[Row]) -> str:
+    """A line for each part of a shape's time, under one for the whole."""
+    lines = []
+    for row in rows:
+        onnx = f", ONNX Runtime {row['onnx_ms']:.3g}" if "onnx_ms" in row else ""
+        lines.append([f"**{row['name']}**", f"{row['ms']:.3g}", f"torch.nn {row['torch_ms']:.3g}{onnx}", "", ""])
+        for part in row["parts"]:
+            rates = [f"{part['gflops'] / row['peak_gflops']:.0%}", f"{part['gigabytes']:.3g}"]
+            if not part["mflop"]:
+                rates[0] = ""
+            if not part["megabytes"]:
+                rates[1] = ""
+            lines.append([part["part"], f"{part['ms']:.3g}", f"{part['share']:.0%}", *rates])
+    header = ["", "ms", "share", "of torch.mm", "GB/s"]
+    copies = sorted(row["copy_gigabytes"] for row in rows)
+    rate = f"Copying 64 MB: {copies[0]:.0f} to {copies[-1]:.0f} GB/s, read and written."
+    return f"{rate}\n\n{markdown(header, lines)}"
+
+
 def name_of(row: Row) -> str:
     return (
         row["name"] if "name" in row else f"{row['shape']}, {row['threads']} thread{'s' if row['threads'] > 1 else ''}"
@@ -130,6 +149,14 @@ SECTIONS = [
         "torch.mm's rate (float32, 2048 cubed), which takes turns with the training steps (five turns where no bar is "
         "a part of it). `two`: two directions.",
         grid,
+    ),
+    Section(
+        "Where the time goes",
+        "time_in_parts.py",
+        ("time_in_parts.json",),
+        "Shapes of the grid that miss a bar, the parts timed inside whole calls; `rest` is Python, autograd and new "
+        "tensors. Bytes: each value that a part reads or writes once, its weights too.",
+        by_part,
     ),
     Section(
         "Training in bfloat16",
@@ -224,11 +251,11 @@ SECTIONS = [
 
 
 def page() -> str:
-    parts, standing, machines = [], [], []
+    sections, standing, machines = [], [], []
     for section in SECTIONS:
         present = [name for name in section.records if (RESULTS / name).exists()]
         if not present:
-            parts.append(f"## {section.title}\n\nNot measured yet: `python benchmarks/{section.script}` does.")
+            sections.append(f"## {section.title}\n\nNot measured yet: `python benchmarks/{section.script}` does.")
             standing.append([section.title, "no record", "", "", ""])
             continue
         record = json.loads((RESULTS / present[0]).read_text())
@@ -240,7 +267,7 @@ def page() -> str:
             where += f". {described.rstrip('.')}"
         if record.get("repeats"):
             where += f". Medians of {record['repeats']} turns"
-        parts.append(f"## {section.title}\n\n{section.text}\n\n{where}.\n\n{section.table(rows)}")
+        sections.append(f"## {section.title}\n\n{section.text}\n\n{where}.\n\n{section.table(rows)}")
         standing += [
             [
                 line["what"],
@@ -255,4 +282,4 @@ def page() -> str:
     remarks = RESULTS / "performance_remarks.md"
     head = [HEAD, *machines[:1], f"## Bars\n\n{markdown(header, standing)}"]
     text = [remarks.read_text().strip()] if remarks.exists() else []
-    return "\n\n".join(part.strip() for part in [*head, *text, *parts]) + "\n"
+    return "\n\n".join(part.strip() for part in [*head, *text, *sections]) + "\n"

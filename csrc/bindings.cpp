@@ -228,6 +228,8 @@ NB_MODULE(_native, m) {
   m.def("isa", [] { return std::string(tidegate::kernels().name); }, "The instruction set in use.");
   m.def("available_isas", &available_isas, "The instruction sets that this machine runs, best first.");
   m.def("set_isa", &set_isa, "name"_a, "Choose the instruction set for the whole process; an empty name is the best.");
+  m.def("let_threads_idle", &tidegate::let_threads_idle, "may"_a,
+        "Whether some threads may idle where fewer take a small layer's steps sooner; tests forbid it.");
   m.def("activate", &activate, "name"_a, "source"_a.noconvert(), "target"_a.noconvert(),
         "Apply exp, sigmoid or tanh as the kernels compute it.");
   m.def("forward", &forward, "layout"_a, "parameters"_a, "arrays"_a,

@@ -90,6 +90,7 @@ const Kernels* find(const char* name) {
 
 const Kernels* chosen = nullptr;
 bool in_forked_child = false;
+bool may_idle = true;
 [[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] { in_forked_child = true; });
 
 struct Memory {
@@ -110,6 +111,10 @@ bool set_isa(const char* name) {
   if (found != nullptr) chosen = found;
   return found != nullptr;
 }
+
+bool threads_may_idle() { return may_idle; }
+
+void let_threads_idle(bool may) { may_idle = may; }
 
 void* workspace(std::size_t bytes) {
   thread_local Memory memory;

@@ -131,6 +131,11 @@ const Kernels& kernels();
 // False where no available instruction set has this name.
 bool set_isa(const char* name);
 
+// Whether some threads may idle where fewer take a small layer's steps sooner, which is the default. Tests of what threads
+// share forbid it.
+bool threads_may_idle();
+void let_threads_idle(bool may);
+
 // Memory that lasts from call to call of one thread, aligned to 64 bytes.
 void* workspace(std::size_t bytes);
 

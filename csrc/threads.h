@@ -5,6 +5,8 @@
 #include <omp.h>
 #include <sched.h>
 
+#include "kernels.h"
+
 namespace tidegate::TIDEGATE_ISA {
 
 // A barrier for threads that meet every few microseconds: it spins briefly, then yields, so that it does not collapse
@@ -54,22 +56,25 @@ struct Division {
 };
 
 // By the cycles of a step: the products themselves; the weights, read from the near cache for every few rows and, where a
-// thread's share of them does not fit it, from afar but for what the step before left; and the barrier.
+// thread's share of them does not fit it, from afar but for what the step before left; and the barrier, for which some
+// threads may better have nothing to do.
 inline Division divide(int threads, int mean_rows, int unit_blocks, double weight_bytes) {
   constexpr double kKeptBytes = 1.4e6, kCachedBytesPerCycle = 28, kFarBytesPerCycle = 20;
-  constexpr double kBarrierCycles = 900;
+  constexpr double kBarrierCycles = 1200;
   constexpr double kWeightBytesPerRowAndCycle = 110;  // products keep up with this many bytes of weights a row
   Division best{1, 1, 1e300};
   for (int row_parts = 1; row_parts <= threads; ++row_parts) {
-    const int unit_parts = threads / row_parts < unit_blocks ? threads / row_parts : unit_blocks;
     if (row_parts > mean_rows && row_parts > 1) break;
-    const double bytes = weight_bytes / unit_parts;
     const int rows = (mean_rows + row_parts - 1) / row_parts;
-    const double computing = rows * bytes / kWeightBytesPerRowAndCycle;
-    const double near = (rows + 7) / 8 * bytes / kCachedBytesPerCycle;
-    const double far = bytes < kKeptBytes ? 0 : (bytes - kKeptBytes) / kFarBytesPerCycle;
-    const double cycles = (near > computing ? near : computing) + far + (unit_parts > 1 ? kBarrierCycles : 0);
-    if (cycles < best.cycles) best = {row_parts, unit_parts, cycles};
+    const int most_parts = threads / row_parts < unit_blocks ? threads / row_parts : unit_blocks;
+    for (int unit_parts = most_parts; unit_parts > 0; unit_parts = threads_may_idle() ? unit_parts / 2 : 0) {
+      const double bytes = weight_bytes / unit_parts;
+      const double computing = rows * bytes / kWeightBytesPerRowAndCycle;
+      const double near = (rows + 7) / 8 * bytes / kCachedBytesPerCycle;
+      const double far = bytes < kKeptBytes ? 0 : (bytes - kKeptBytes) / kFarBytesPerCycle;
+      const double cycles = (near > computing ? near : computing) + far + (unit_parts > 1 ? kBarrierCycles : 0);
+      if (cycles < best.cycles) best = {row_parts, unit_parts, cycles};
+    }
   }
   return best;
 }

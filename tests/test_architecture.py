@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "data": set(),
 }
 # Modules beside the packages that anyone may import.
-COMMON = {"_native", "errors", "native", "environment", "__version__"}
+COMMON = {"_native", "atomic_files", "errors", "native", "environment", "__version__"}
 WITHOUT_TORCH = [
     "data/sources.py",
     "data/text.py",
@@ -61,6 +61,7 @@ WITHOUT_TORCH = [
     "deploy/bundle.py",
     "deploy/bundle_members.py",
     "features/stacking.py",
+    "atomic_files.py",
     "errors.py",
     "native.py",
 ]

@@ -8,8 +8,9 @@ from __future__ import annotations
 import errno
 import json
 import lzma
-import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tidegate
+from tidegate.atomic_files import replacing
 from tidegate.cli import app
 from tidegate.deploy import bundle as bundle_module
 from tidegate.deploy.bundle import load_bundle
@@ -303,13 +305,11 @@ def test_a_disk_that_is_full_at_the_bundle(recipe: Path, monkeypatch: pytest.Mon
     assert set(tidegate.load(run / "model.tg").predict(["good", "bad"])) <= {"neg", "pos"}
 
 
-class FullDisk:
-    """The module ``os``, for one module of the package: its files never reach the disk."""
-
-    fsync = staticmethod(full)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(os, name)
+@contextmanager
+def replacing_on_a_full_disk(path: Path) -> Iterator[BinaryIO]:
+    with replacing(path) as file:
+        yield file
+        full()
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ class FullDisk:
 def test_a_disk_that_is_full_at_the_recipe_or_the_report(
     recipe: Path, monkeypatch: pytest.MonkeyPatch, module: Any, kept: list[str]
 ):
-    monkeypatch.setattr(module, "os", FullDisk())
+    monkeypatch.setattr(module, "replacing", replacing_on_a_full_disk)
     message = failure("train", recipe, "--out", recipe.parent / "run")
     assert str(recipe.parent / "run") in message
     assert "No space left on device" in message

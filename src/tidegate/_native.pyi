@@ -21,6 +21,11 @@ def set_isa(name: str) -> None:
     Choose the instruction set for the whole process; an empty name is the best.
     """
 
+def let_threads_idle(may: bool) -> None:
+    """
+    Whether some threads may idle where fewer take a small layer's steps sooner; tests forbid it.
+    """
+
 def activate(name: str, source: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], target: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu')]) -> None:
     """Apply exp, sigmoid or tanh as the kernels compute it."""
 

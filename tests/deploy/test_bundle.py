@@ -154,7 +154,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(saved: Path, 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
 def test_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     real_open = open
-    monkeypatch.setattr(bundle_module, "open", lambda *_: real_open("/dev/full", "wb"), raising=False)
+    monkeypatch.setattr("tidegate.atomic_files.open", lambda *_: real_open("/dev/full", "wb"), raising=False)
     with pytest.raises(BundleError, match="No space left on device"):
         save_bundle(tmp_path / "model.tg", make_bundle())
 

@@ -77,8 +77,9 @@ def test_a_run_that_was_killed_in_its_first_epoch_is_resumed_by_its_recipe(tmp_p
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path):
     finish(tmp_path)
     (tmp_path / "member-1").mkdir()
-    abandoned = [".recipe.yaml.17", ".model.tg.17.ab12.partial", ".probe-17", "member-1/.epochs.csv.9"]
-    kept = [".gitignore", "recipe.yaml", ".recipe.yaml", "notes.yaml.17", "member-1/epochs.csv"]
+    half = "17.0123abcd.partial"
+    abandoned = [f".recipe.yaml.{half}", f".model.tg.{half}", ".probe-17", f"member-1/.epochs.csv.{half}"]
+    kept = [".gitignore", "recipe.yaml", ".recipe.yaml", f"notes.yaml.{half}", ".17.partial", "member-1/epochs.csv"]
     for name in (*abandoned, *kept):
         (tmp_path / name).touch()
     prepare(tmp_path, tmp_path, resume=True)

@@ -213,7 +213,7 @@ def test_a_disk_that_fills_up_says_so_and_keeps_what_was_there(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tidegate.deploy.bundle.os.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(TidegateError, match="No space left on device"):
         jobs.train(load_recipe(folder / "tiny.yaml"), out=tmp_path / "run")
     assert not (tmp_path / "run" / "model.tg").exists()

@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 
+from kernels.activation_errors import EXACT, ULP, apply, largest_error_in_ulp, with_normal_results
 from tidegate.native import extension
-
-EXACT = {"exp": np.exp, "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "tanh": np.tanh}
-ULP = {"exp": 2.0, "sigmoid": 3.0, "tanh": 3.0}
 
 
 @pytest.fixture(autouse=True, params=extension().available_isas())
@@ -18,45 +14,13 @@ def _each_isa(request):
     extension().set_isa("")
 
 
-def apply(name: str, x: np.ndarray) -> np.ndarray:
-    y = np.empty_like(x)
-    extension().activate(name, x, y)
-    return y
-
-
-def largest_error_in_ulp(name: str, x: np.ndarray) -> float:
-    with np.errstate(over="ignore", under="ignore"):
-        exact = EXACT[name](x.astype(np.float64))
-        found = apply(name, x).astype(np.float64)
-        normal = (np.abs(exact) >= np.finfo(np.float32).tiny) & (np.abs(exact) <= np.finfo(np.float32).max)
-        ulp = np.spacing(np.abs(exact[normal]).astype(np.float32)).astype(np.float64)
-    return float((np.abs(found[normal] - exact[normal]) / ulp).max(initial=0.0))
-
-
 @pytest.mark.parametrize("name", EXACT)
 def test_error_in_ulp(name):
     """Every 4099th of all float32 numbers, and a dense sweep where the functions live."""
     patterns = np.arange(0, 2**32, 4099, dtype=np.uint64).astype(np.uint32).view(np.float32)
     sweep = np.linspace(-20, 20, 400_001, dtype=np.float32)
-    for x in (patterns[np.isfinite(patterns)], sweep):
-        assert largest_error_in_ulp(name, np.ascontiguousarray(x)) <= ULP[name]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", EXACT)
-def test_error_over_all_numbers(name):
-    if extension().isa() in ("amx", "avx512_bf16"):
-        pytest.skip("its activations are those of avx512")
-    size = 2**23
-
-    def error_from(start: int) -> float:
-        x = np.arange(start, start + size, dtype=np.uint64).astype(np.uint32).view(np.float32)
-        return largest_error_in_ulp(name, np.ascontiguousarray(x[np.isfinite(x)]))
-
-    with ThreadPoolExecutor(2) as pool:
-        worst = max(pool.map(error_from, range(0, 2**32, size)))
-    print(f"{name}: largest error {worst:.2f} ulp over all finite float32 numbers")
-    assert worst <= ULP[name]
+    for x in (patterns, sweep):
+        assert largest_error_in_ulp(name, *with_normal_results(name, x)) <= ULP[name]
 
 
 def test_special_values():

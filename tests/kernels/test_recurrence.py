@@ -103,6 +103,17 @@ def test_any_ragged_shape(kind, lengths, hidden, features, directions, threads, 
     Expected(case).hold(case.run("native"))
 
 
+@pytest.mark.parametrize("kind", EXTREMES, ids="-".join)
+def test_threads_that_idle_change_no_bit(kind):
+    """A small layer of few rows is one thread's, but where threads may not idle."""
+    torch.set_num_threads(3)
+    made = []
+    for may_idle in (False, True):
+        extension().let_threads_idle(may_idle)
+        made.append(Case(kind[0], [5, 2], 33, option=kind[1], directions=2).run("native"))
+    assert all(torch.equal(a, b) for a, b in zip(*made, strict=True))
+
+
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(("lengths", "hidden"), [("ragged", 33), ("one", 70), ("many", 64)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

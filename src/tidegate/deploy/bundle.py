@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
 import os
-import secrets
 import struct
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -19,6 +17,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from tidegate.atomic_files import replacing
 from tidegate.deploy.bundle_members import MOST_LEVELS, MOST_MEMBERS, count_members, member_folders, without_members
 from tidegate.environment import installed_versions
 from tidegate.errors import BundleError
@@ -102,22 +101,14 @@ def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> Path:
     """
     path = Path(path)
     entries = _encode(path, bundle)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
     try:
-        with open(partial, "xb") as file:
+        with replacing(path) as file:
             _write_zip(file, entries)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        _flush_folder(path.parent)
     except OSError as error:
         raise BundleError(
             f"{path}: the model could not be written: {error.strerror or error}. "
             "Free some space or choose a folder that exists and may be written to."
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
     return path
 
 
@@ -251,16 +242,6 @@ def _write_zip(file: BinaryIO, entries: Mapping[str, bytes]) -> None:
             info.create_system = 3
             info.external_attr = 0o100644 << 16
             archive.writestr(info, data)
-
-
-def _flush_folder(folder: Path) -> None:
-    # The move itself reaches the disk only with its folder; not every file system lets a folder be flushed.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 # --- reading

@@ -6,7 +6,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from tidegate.atomic_files import replacing
 from tidegate.errors import DataError, require
 
 __all__ = ["ContextualEncoder", "ContextualStates", "MaskedWord", "cached_states", "fill_mask", "locate_encoder"]
@@ -201,16 +201,12 @@ def cached_states(
     lengths = np.array([len(row) for row in ids], dtype=np.int64)
     if not path.is_file():
         states = encoder.states(ids, device, progress)
-        partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(partial, "wb") as file:
+            with replacing(path) as file:
                 np.save(file, states.values)
-            os.replace(partial, path)
         except OSError as error:
             raise DataError(f"{path}: the states could not be kept: {error.strerror or error}") from None
-        finally:
-            partial.unlink(missing_ok=True)
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from tidegate.atomic_files import replacing
 from tidegate.data.files import COMPRESSIONS
 from tidegate.errors import DataError, nearest
 from tidegate.features.vectors import WordVectors
@@ -54,16 +54,11 @@ def write_vectors(
             path,
             form,
         )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(temporary, "wb") as file:
+        with replacing(path) as file:
             _WRITERS[form](file, vectors, progress)
-        os.replace(temporary, path)
     except OSError as error:
         raise DataError(f"{path}: the vectors could not be written: {error.strerror or error}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
     return path
 
 

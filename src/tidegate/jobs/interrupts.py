@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from tidegate.atomic_files import is_abandoned
 from tidegate.errors import TidegateError
 from tidegate.jobs.out_file import check_out_file
 from tidegate.jobs.run_folder import CHECKPOINTS, EPOCHS_FILE
@@ -118,6 +119,6 @@ def _remove_run(folder: Path) -> None:
     """Remove what a training wrote, and the folder where nothing else is in it."""
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     with contextlib.suppress(OSError):
-        for path in (folder / EPOCHS_FILE, *folder.glob(f".{EPOCHS_FILE}.*")):
+        for path in (folder / EPOCHS_FILE, *filter(is_abandoned, folder.iterdir())):
             path.unlink(missing_ok=True)
         folder.rmdir()

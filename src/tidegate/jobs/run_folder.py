@@ -9,13 +9,14 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
+from tidegate.atomic_files import is_abandoned, replacing
 from tidegate.errors import TidegateError
 
 MODEL_FILE, RECIPE_FILE, REPORT_FILE, METRICS_FILE = "model.tg", "recipe.yaml", "report.html", "metrics.json"
 RATE_FILE = "rate_search.json"  # what the learning-rate finder saw, so that a resumed run has the same rate
 CARD_FILE, EPOCHS_FILE = "model_card.md", "epochs.csv"
 CHECKPOINTS = "checkpoints"
-_ABANDONED = re.compile(r"\.(?:probe-\d+|\w+\.(?:yaml|html|json|md|csv|tg)\.\d+(?:\.\w+\.partial)?)")
+_PROBE = re.compile(r"\.probe-\d+")
 # What a run's records leave beside these files (`training/records.py`).
 RECORDS = ("tensorboard", "mlflow.db", "mlflow.json", "mlflow-artifacts")
 
@@ -84,7 +85,7 @@ def _remove_abandoned(folder: Path) -> None:
     """Remove half-written files that a killed process left beside those of a run, and beside those of its parts."""
     for place in (folder, *(item for item in folder.iterdir() if item.is_dir())):
         for path in place.iterdir():
-            if _ABANDONED.fullmatch(path.name):
+            if is_abandoned(path) or _PROBE.fullmatch(path.name):
                 with contextlib.suppress(OSError):
                     path.unlink()
 
@@ -111,14 +112,8 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         TidegateError: It cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(temporary, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        with replacing(path) as file:
+            file.write(text.encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise TidegateError(f"{path}: the file could not be written: {error.strerror or error}.") from None

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
 
 import tidegate
+from tidegate.atomic_files import replacing
 from tidegate.errors import TidegateError
 from tidegate.reporting.facts import Mistake, RunFacts, json_safe
 from tidegate.reporting.page import render_page
@@ -102,25 +102,11 @@ def write_metrics(folder: str | os.PathLike[str], facts: RunFacts) -> Path:
 def _write(path: Path, text: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, text)
+        with replacing(path) as file:
+            file.write(text.encode(errors="replace"))
     except OSError as error:
         raise TidegateError(
             f"cannot write the report into {path.parent}: {error.strerror or error}; "
             "expected a folder that can be written, with some room on its disk"
         ) from error
     return path
-
-
-def _replace(path: Path, text: str) -> None:
-    """Put the text into the file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "w", encoding="utf-8", errors="replace", newline="\n") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise

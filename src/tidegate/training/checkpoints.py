@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
 
+from tidegate.atomic_files import is_abandoned, replace_by_copy, replacing
 from tidegate.errors import TidegateError
 
 __all__ = ["AtomicCheckpoints", "CheckpointFolder", "read_checkpoint"]
@@ -26,20 +25,13 @@ class AtomicCheckpoints(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint whole, or raise ``TidegateError`` and leave what was there."""
         path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            with temporary.open("wb") as file:
+            with replacing(path) as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            _flush_folder(path.parent)
         except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as RuntimeError
             raise TidegateError(
                 f"cannot write the checkpoint {path}: {error}; free some space or choose another output folder"
             ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """:func:`read_checkpoint`."""
@@ -83,9 +75,9 @@ class CheckpointFolder:
         Raises:
             TidegateError: The folder cannot be made or written.
         """
-        for abandoned in self.folder.glob(".*.ckpt.*"):  # half a file, of a process that was killed
+        for path in filter(is_abandoned, self.folder.glob(".*")):
             with contextlib.suppress(OSError):
-                abandoned.unlink()
+                path.unlink()
         if resume and self.last.is_file():
             return self.last
         try:
@@ -104,16 +96,8 @@ class CheckpointFolder:
         Raises:
             TidegateError: It cannot be written.
         """
-        temporary = self.folder / f".{self.best.name}.{os.getpid()}"
         try:
-            temporary.unlink(missing_ok=True)
-            try:
-                os.link(self.last, temporary)
-            except OSError:  # a file system without links
-                shutil.copyfile(self.last, temporary)
-            os.replace(temporary, self.best)
-            temporary.unlink(missing_ok=True)  # where both were links to one file, which a rename leaves as they are
-            _flush_folder(self.folder)
+            replace_by_copy(self.last, self.best)
         except OSError as error:
             raise TidegateError(
                 f"cannot write the checkpoint {self.best}: {error}; free some space or choose another output folder"
@@ -197,13 +181,3 @@ def _differences(weights: Mapping[str, Any], network: nn.Module) -> list[str]:
             if name in found and found[name] != shape
         ),
     ]
-
-
-def _flush_folder(folder: Path) -> None:
-    # A rename reaches the disk only with its folder; not every file system lets a folder be flushed.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

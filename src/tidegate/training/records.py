@@ -21,6 +21,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 
+from tidegate.atomic_files import replacing
 from tidegate.errors import TidegateError, nearest, require
 
 __all__ = ["RECORDS", "Record", "Recorder", "as_records", "record_results", "write_epochs"]
@@ -145,12 +146,10 @@ def write_epochs(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     writer = csv.DictWriter(stream, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(stream.getvalue(), encoding="utf-8")
-        os.replace(temporary, path)
+        with replacing(path) as file:
+            file.write(stream.getvalue().encode())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise TidegateError(f"{path}: the epochs could not be written: {error.strerror or error}") from error
 
 
@@ -271,7 +270,8 @@ def _open_mlflow(record: Record, done: int) -> tuple[MLFlowLogger, int]:
     # No address of the run's own store, so that its folder may move.
     known[record.part] = {"run": str(logger.run_id), "server": server or None}
     record.folder.mkdir(parents=True, exist_ok=True)
-    runs.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+    with replacing(runs) as file:
+        file.write(json.dumps(known, indent=2).encode() + b"\n")
     return logger, recorded
 
 
