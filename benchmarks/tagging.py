@@ -158,7 +158,8 @@ def measure(
     data = PlainData(encoded, numbers, letters)
     sampler = LengthBucketedSampler(encoded.lengths, 16, random_state=0)
     batches = sampler.batches(0)[:BATCHES]
-    words = int(encoded.lengths[np.concatenate(batches) if train else np.arange(SENTENCES)].sum())
+    chosen = sentences[:SENTENCES]
+    words = int(encoded.lengths[np.concatenate(batches) if train else np.arange(len(chosen))].sum())
     check(ours, plain, encoded, numbers, data, batches[0])
     optimizers = [torch.optim.AdamW(net.parameters(), 1e-3, fused=True) for net in (ours, plain)]
 
@@ -177,7 +178,6 @@ def measure(
             loss.backward()
             optimizers[1].step()
 
-    chosen = sentences[:SENTENCES]
     decoder = TagDecoder(ours, encoder, "cpu", None)
 
     def predict_ours() -> list[list[int]]:

@@ -41,6 +41,7 @@ INFERENCE = [
     Shape("gru", 1, 64, 50),
     Shape("gru", 1, 256, 50),
     Shape("gru", 1, 512, 50),
+    Shape("lstm", 1, 128, 50),
     Shape("lstm", 8, 128, 50),
     Shape("lstm", 32, 128, 200),
     Shape("lstm", 32, 256, 50),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tidegate.layers.dropout import check_rate, dropout
+from tidegate.layers.dropout import check_rate, draw_mask, dropout
 
 
 def test_evaluation_and_rate_zero_return_the_values_themselves() -> None:
@@ -29,6 +29,22 @@ def test_gradient_has_the_mask_of_the_values() -> None:
     dropped.sum().backward()
     torch.testing.assert_close(values.grad, dropped.detach() / values.detach())
     assert 0 < int((dropped == 0).sum()) < 35
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.999999, 1.0])
+def test_share_of_a_mask(rate: float) -> None:
+    torch.manual_seed(0)
+    mask = draw_mask((1000, 301), rate, torch.device("cpu"))
+    assert mask.dtype == torch.bool
+    assert mask.shape == (1000, 301)
+    assert abs(mask.double().mean().item() - rate) < 0.003  # five standard errors
+    assert abs(mask.double().mean(0) - rate).max() < 0.08
+
+
+def test_masks_of_a_transform_differ_from_sample_to_sample() -> None:
+    drawn = torch.func.vmap(lambda x: x * draw_mask((50,), 0.5, x.device), randomness="different")(torch.ones(3, 50))
+    assert 0.2 < drawn.mean() < 0.8
+    assert not torch.equal(drawn[0], drawn[1])
 
 
 def test_one_seed_gives_one_mask() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tidegate import kernels
 from tidegate.kernels.ragged import Ragged
 from tidegate.kernels.reference import GATES, PLAIN, Options, Weights
+from tidegate.layers.dropout import draw_mask
 from tidegate.layers.dropout import dropout as drop_entries
 from tidegate.layers.forms import Form, Walk
 from tidegate.layers.initialization import initialize_
@@ -281,7 +282,7 @@ class RecurrentBase(SequenceLayer[State]):
             return None
         if not self.training:
             return rate
-        return torch.rand(values.shape[0], self.num_directions * units, device=values.device) < rate
+        return draw_mask((values.shape[0], self.num_directions * units), rate, values.device)
 
     def _suffixes(self, layer: int) -> list[str]:
         return [f"l{layer}", f"l{layer}_reverse"][: self.num_directions]
