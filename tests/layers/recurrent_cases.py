@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 import tidegate
+from tidegate.layers import recurrent_base
 
 # Name -> the two classes and what they are made with.
 LAYERS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
@@ -71,3 +73,13 @@ def loss_of(result: Any) -> Tensor:
     """A number in which every entry of the results has a weight of its own."""
     weighted = [(t * torch.arange(t.numel()).view(t.shape).cos()).sum() for t in flat(result)]
     return torch.stack(weighted).sum()
+
+
+def draw_as_compiled_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all calls draw masks as compiled programs do, so that those of one seed are equal."""
+
+    def draw_mask(shape: tuple[int, ...], rate: float, device: torch.device) -> Tensor:
+        return torch.rand(shape, device=device) < rate
+
+    monkeypatch.setattr(recurrent_base, "draw_mask", draw_mask)
+    monkeypatch.setattr(recurrent_base, "drop_entries", nn.functional.dropout)

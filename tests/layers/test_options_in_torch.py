@@ -10,8 +10,7 @@ import torch
 from torch.func import functional_call, grad, vmap
 
 import tidegate
-from layers.recurrent_cases import OPTIONS, loss_of
-from tidegate.layers import recurrent_base
+from layers.recurrent_cases import OPTIONS, draw_as_compiled_programs, loss_of
 from tidegate.layers.stack import RecurrentStack
 
 MASK = torch.tensor([[1, 0, 1, 1, 0], [0, 1, 1, 0, 1], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]]).bool()
@@ -60,8 +59,7 @@ def inputs(layer, rows=4):
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize("kind", slow_but("small"))
 def test_compiles_whole_with_a_mask(kind, monkeypatch):
-    # As a compiled program draws, so that both have the same masks.
-    monkeypatch.setattr(recurrent_base, "drop_entries", torch.nn.functional.dropout)
+    draw_as_compiled_programs(monkeypatch)
     layer = make(kind)
     x = inputs(layer)
 

@@ -12,8 +12,17 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import tidegate
-from layers.recurrent_cases import LAYERS, OPTIONS, flat, loss_of, ours, pair, states, with_options
-from tidegate.layers import recurrent_base
+from layers.recurrent_cases import (
+    LAYERS,
+    OPTIONS,
+    draw_as_compiled_programs,
+    flat,
+    loss_of,
+    ours,
+    pair,
+    states,
+    with_options,
+)
 
 FORMS = [
     {},
@@ -258,10 +267,7 @@ def test_impossible_layers(name, options, error, message):
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize(("name", "with_lengths"), [*((name, True) for name in LAYERS), ("GRU", False)])
 def test_compiles_whole_forward_and_backward(name, with_lengths, monkeypatch):
-    # A compiled program draws masks in its own way, which here is to be the way of both.
-    monkeypatch.setattr(
-        recurrent_base, "draw_mask", lambda shape, rate, device: torch.rand(shape, device=device) < rate
-    )
+    draw_as_compiled_programs(monkeypatch)
     layer = with_options(name, 3, 5, num_layers=1 if with_lengths else 2, bidirectional=True, batch_first=True)
     x = torch.randn(4, 6, 3)
     lengths = torch.tensor([3, 6, 0, 2]) if with_lengths else None
