@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +71,8 @@ def mark(bars: list[dict[str, Any]]) -> str:
 
 
 def grid(rows: list[Row]) -> str:
-    """For each cell, job and thread count a table of batches, steps and directions by units."""
-    parts = []
+    """Each cell as a whole; for each cell, job and thread count a table of batches, steps and directions by units."""
+    parts = [_by_cell(rows)]
     for job, legend in (
         ("training", "milliseconds, times torch.nn, part of torch.mm's rate"),
         ("inference", "milliseconds, times torch.nn, times ONNX Runtime"),
@@ -83,6 +84,19 @@ def grid(rows: list[Row]) -> str:
                     count = f"{threads} thread{'s' if threads > 1 else ''}"
                     parts.append(f"### {cell}, {job}, {count}\n\nEach entry: {legend}.\n\n{_by_units(chosen, job)}")
     return "\n\n".join(parts)
+
+
+def _by_cell(rows: list[Row]) -> str:
+    lines = []
+    for cell in [*dict.fromkeys(row["cell"] for row in rows), "all"]:
+        chosen = [row for row in rows if cell in ("all", row["cell"])]
+        training = [row["training_ratio"] for row in chosen]
+        onnx = [row["inference_ratio_onnx"] for row in chosen]
+        middles = statistics.median(training), statistics.geometric_mean(onnx)
+        spans = [(min(training), middles[0], max(training)), (min(onnx), middles[1], max(onnx))]
+        lines.append([cell, str(len(chosen)), *(f"{low:.2f}, {middle:.2f}, {high:.2f}" for low, middle, high in spans)])
+    header = ["", "shapes", "training, times torch.nn: least, median, most"]
+    return markdown([*header, "inference, times ONNX Runtime: least, geometric mean, most"], lines)
 
 
 def _by_units(rows: list[Row], job: str) -> str:

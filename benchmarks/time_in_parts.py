@@ -25,26 +25,15 @@ from side_by_side import Record, alternate, arguments, peak_call
 from tidegate import native
 from tidegate.kernels import cpu, cpu_gradients, cpu_ops
 
+# Cell, batch, units, steps, directions.
 TRAINING = [
-    Shape("gru", 1, 512, 50),
-    Shape("gru", 8, 256, 50, 2),
-    Shape("gru", 64, 128, 50),
-    Shape("gru", 64, 128, 50, 2),
-    Shape("gru", 64, 256, 50),
-    Shape("gru", 256, 128, 50),
-    Shape("lstm", 32, 256, 50),
-    Shape("lstm", 64, 128, 50),
-    Shape("rnn", 64, 128, 50),
-    Shape("rnn", 64, 256, 50),
+    *(("gru", 1, 512, 50, 1), ("gru", 8, 256, 50, 2), ("gru", 64, 128, 50, 1), ("gru", 64, 128, 50, 2)),
+    *(("gru", 64, 256, 50, 1), ("gru", 256, 128, 50, 1), ("lstm", 32, 256, 50, 1), ("lstm", 64, 128, 50, 1)),
+    *(("rnn", 64, 128, 50, 1), ("rnn", 64, 256, 50, 1)),
 ]
 INFERENCE = [
-    Shape("gru", 1, 64, 50),
-    Shape("gru", 1, 256, 50),
-    Shape("gru", 1, 512, 50),
-    Shape("lstm", 1, 128, 50),
-    Shape("lstm", 8, 128, 50),
-    Shape("lstm", 32, 128, 200),
-    Shape("lstm", 32, 256, 50),
+    *(("gru", 1, 64, 50, 1), ("gru", 1, 256, 50, 1), ("gru", 1, 512, 50, 1), ("lstm", 1, 128, 50, 1)),
+    *(("lstm", 8, 128, 50, 1), ("lstm", 32, 128, 200, 1), ("lstm", 32, 256, 50, 1)),
 ]
 _COPIED_BYTES = 64 << 20
 
@@ -198,7 +187,8 @@ def _row(part: str, seconds: float, whole: float, flops: float, count: float) ->
 def main() -> None:
     given = arguments(__doc__).parse_args()
     record = Record(given.json, given.repeats)
-    jobs = [("training", shape) for shape in TRAINING] + [("inference", shape) for shape in INFERENCE]
+    shapes = {"training": TRAINING, "inference": INFERENCE}
+    jobs = [(job, Shape(*sizes)) for job, chosen in shapes.items() for sizes in chosen]
     for threads in given.threads:
         for job, shape in jobs:
             if given.only and given.only not in f"{job}, {shape}":
